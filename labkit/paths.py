@@ -1,0 +1,67 @@
+"""paths: where labkit keeps things, as one object that can be moved.
+
+root (LABKIT_ROOT, /var/lib/labkit) is kept over a boot; run (LABKIT_RUN,
+/run/labkit) speaks of kernel objects, which are gone after one. Engines with
+different paths know nothing of each other, so a test never meets a student.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The two directories below which everything of one engine lies."""
+
+    root: Path
+    run: Path
+
+    @classmethod
+    def from_environment(cls) -> "Paths":
+        """The paths of LABKIT_ROOT and LABKIT_RUN, or the system's."""
+        return cls(
+            root=Path(os.environ.get("LABKIT_ROOT", "/var/lib/labkit")),
+            run=Path(os.environ.get("LABKIT_RUN", "/run/labkit")),
+        )
+
+    @property
+    def images(self) -> Path:
+        """One JSON record for each image."""
+        return self.root / "images"
+
+    @property
+    def layers(self) -> Path:
+        """One directory for each unpacked layer, named by its digest."""
+        return self.root / "layers"
+
+    @property
+    def containers(self) -> Path:
+        """One directory for each container: its record, upper and work."""
+        return self.root / "containers"
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again: kernels and packages for the chapters."""
+        return self.root / "cache"
+
+    @property
+    def bundles(self) -> Path:
+        """One OCI bundle for each container that has been started since boot."""
+        return self.run / "containers"
+
+    @property
+    def ledger(self) -> Path:
+        """One file for each owner of kernel objects."""
+        return self.run / "ledger"
+
+    def prepare(self) -> None:
+        """Make the directories, readable by root alone."""
+        for directory in (self.images, self.layers, self.containers, self.cache, self.bundles, self.ledger):
+            directory.mkdir(parents=True, exist_ok=True)
+        for directory in (self.root, self.run):
+            directory.chmod(0o711)  # a remapped container's root must be able to pass through
+        for directory in (self.images, self.containers, self.cache, self.bundles, self.ledger):
+            directory.chmod(0o700)
