@@ -27,7 +27,7 @@ def save(file: Path, record: Any, *, durable: bool = True, mode: int = 0o600) ->
             os.fchmod(descriptor, mode)
             if durable:
                 os.fsync(descriptor)
-        os.replace(draft, file)
+        os.replace(draft, file)  # noqa: PTH105 (rename(2), as the text has it)
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise

@@ -75,8 +75,6 @@ class _Data(ctypes.Structure):
 def set_own(effective: int, permitted: int, inheritable: int) -> None:
     """Set this process's three classic sets, capset(2) version 3."""
     header = _Header(0x2008_0522, 0)
-    halves = (_Data * 2)(
-        *(_Data(effective >> shift & 0xFFFF_FFFF, permitted >> shift & 0xFFFF_FFFF, inheritable >> shift & 0xFFFF_FFFF)
-          for shift in (0, 32))
-    )  # fmt: skip
+    sets = (effective, permitted, inheritable)
+    halves = (_Data * 2)(*(_Data(*(bits >> shift & 0xFFFF_FFFF for bits in sets)) for shift in (0, 32)))
     libc.call("capset", ctypes.byref(header), halves, said=" ".join(names(permitted)) or "none")

@@ -1,6 +1,6 @@
-"""devices: the nodes that every container has, and where the device controller will stand.
+"""devices: the nodes that every container has.
 
-Chapter 3. mknod(2), null(4), random(4), tty(4). Docker's list of nodes, OCI config-linux.md "Default Devices".
+Chapter 3. mknod(2), null(4), random(4), tty(4); OCI config-linux.md, "Default Devices".
 """
 
 import os

@@ -70,7 +70,9 @@ def mount(
     )  # fmt: skip
 
 
-def bind(source: "os.PathLike[str] | str", target: "os.PathLike[str] | str", *, recursive: bool = False) -> None:
+def bind(
+    source: "os.PathLike[str] | str", target: "os.PathLike[str] | str", *, recursive: bool = False
+) -> None:
     """Show a file or directory at a second place."""
     mount(os.fspath(source), target, flags=MountFlag.BIND | (MountFlag.REC if recursive else MountFlag(0)))
 
@@ -178,7 +180,11 @@ class Mount:
     def propagation(self) -> str:
         """Shared, slave, unbindable, or private where no tag says otherwise."""
         words = {tag.partition(":")[0] for tag in self.tags}
-        names = [name for tag, name in (("shared", "shared"), ("master", "slave"), ("unbindable", "unbindable")) if tag in words]
+        names = [
+            name
+            for tag, name in (("shared", "shared"), ("master", "slave"), ("unbindable", "unbindable"))
+            if tag in words
+        ]
         return " ".join(names) or "private"
 
     def option(self, name: str) -> str | None:
@@ -198,10 +204,10 @@ def parse_mountinfo(text: str) -> list[Mount]:
 def _parse_line(line: str) -> Mount:
     before, _, after = line.partition(" - ")
     mount_id, parent_id, device, root, point, options, *tags = before.split(" ")
-    kind, source, super_options = (after.split(" ") + ["", ""])[:3]
+    kind, source, super_options = [*after.split(" "), "", ""][:3]
     return Mount(
-        int(mount_id), int(parent_id), device, _unescape(root), _unescape(point), options, tuple(t for t in tags if t),
-        _unescape(kind), _unescape(source), _unescape(super_options),
+        int(mount_id), int(parent_id), device, _unescape(root), _unescape(point), options,
+        tuple(tag for tag in tags if tag), _unescape(kind), _unescape(source), _unescape(super_options),
     )  # fmt: skip
 
 
@@ -220,7 +226,7 @@ def mounts(pid: "int | str" = "self") -> list[Mount]:
 
 def split_options(options: str) -> list[str]:
     r"""Split mount options at the commas that no backslash escapes."""
-    return [part for part in re.findall(r"((?:\\.|[^,\\])+)", options)]
+    return [str(part) for part in re.findall(r"(?:\\.|[^,\\])+", options)]
 
 
 def escape_option(path: "os.PathLike[str] | str", *, in_list: bool = False) -> str:

@@ -40,7 +40,9 @@ class Namespace(IntFlag):
         for kind in cls:
             if name in (kind.oci, kind.link):
                 return kind
-        raise ValueError(f"no kind of namespace is called {name!r}; there are {', '.join(k.oci for k in cls)}")
+        raise ValueError(
+            f"no kind of namespace is called {name!r}; there are {', '.join(k.oci for k in cls)}"
+        )
 
 
 def _words(kinds: Namespace) -> str:
@@ -115,7 +117,9 @@ def all_pids() -> list[int]:
     return sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit())  # noqa: PTH208
 
 
-def set_time_offsets(pid: "int | str" = "self", *, monotonic_seconds: int = 0, boottime_seconds: int = 0) -> None:
+def set_time_offsets(
+    pid: "int | str" = "self", *, monotonic_seconds: int = 0, boottime_seconds: int = 0
+) -> None:
     """Shift the clocks of the time namespace that the next child is born in.
 
     Only before that child exists, time_namespaces(7).
