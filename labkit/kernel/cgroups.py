@@ -252,7 +252,7 @@ class VersionOneCgroup(Cgroup):
     __slots__ = ()
 
     def join(self) -> None:
-        """By `tasks`: a thread that moves itself need not stop all forks of the machine, as cgroup.procs must.
+        """By `tasks`: a thread that moves itself need not stop every fork, as cgroup.procs does.
 
         That is the difference between some microseconds and some milliseconds.
         """

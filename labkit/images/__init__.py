@@ -1,0 +1,1 @@
+"""images: what a container's root is made of."""

@@ -1,0 +1,117 @@
+"""base: the images that the lab makes itself, without a hub.
+
+Chapters 5 and 6. busybox(1) from Debian's busybox-static, mmdebstrap(1).
+"""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from labkit.errors import NotFound, Unsupported
+from labkit.images import store
+from labkit.images.store import Image
+from labkit.paths import Paths
+
+BUSYBOX = "lab/busybox"
+DEBIAN = "lab/debian"
+
+_FILES = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+    "etc/group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
+    "etc/hostname": "",
+    "etc/hosts": "",
+    "etc/resolv.conf": "",
+}
+_PLACES = {
+    "dev": 0o755,
+    "etc": 0o755,
+    "home": 0o755,
+    "proc": 0o755,
+    "root": 0o700,
+    "sys": 0o755,
+    "tmp": 0o1777,
+    "var": 0o755,
+}
+
+
+def build_busybox(paths: Paths, program: Path | None = None) -> Image:
+    """lab/busybox from the machine's static busybox, with a link for every applet; some milliseconds."""
+    program = program or _find_busybox()
+    with store.new_layer(paths) as draft:
+        for name, mode in _PLACES.items():
+            (draft / name).mkdir()
+            (draft / name).chmod(mode)
+        for name, text in _FILES.items():
+            (draft / name).write_text(text)
+            (draft / name).chmod(0o644)
+        (draft / "bin").mkdir()
+        shutil.copyfile(program, draft / "bin/busybox")
+        (draft / "bin/busybox").chmod(0o755)
+        _link_applets(draft, program)
+        return store.make(paths, BUSYBOX, draft)
+
+
+def _link_applets(draft: Path, program: Path) -> None:
+    listed = subprocess.run(
+        [program, "--list-full"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    for applet in listed:
+        link = draft / applet
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():  # bin/busybox lists itself
+            link.symlink_to("/bin/busybox")
+
+
+def _find_busybox() -> Path:
+    """The machine's busybox, if it needs no shared library: a container has none to offer."""
+    for place in ("/bin/busybox", "/usr/bin/busybox"):
+        if Path(place).exists() and not _wants_interpreter(Path(place)):
+            return Path(place)
+    raise Unsupported("there is no static busybox on this machine", hint="apt-get install busybox-static")
+
+
+def _wants_interpreter(program: Path) -> bool:
+    """Whether an ELF file has a PT_INTERP header, elf(5)."""
+    header = program.read_bytes()[:4096]
+    if header[:4] != b"\x7fELF" or header[4] != 2:
+        return False
+    offset, size, count = (int.from_bytes(header[a:b], "little") for a, b in ((32, 40), (54, 56), (56, 58)))
+    kinds = (
+        int.from_bytes(header[offset + i * size : offset + i * size + 4], "little") for i in range(count)
+    )
+    return 3 in kinds  # PT_INTERP
+
+
+def build_debian(paths: Paths, suite: str = "stable", report: Callable[[str], None] = print) -> Image:
+    """lab/debian from Debian's own packages, by the mirrors this machine uses; 20 to 60 s."""
+    if not shutil.which("mmdebstrap"):
+        raise Unsupported("mmdebstrap is not on this machine", hint="apt-get install mmdebstrap")
+    with store.new_layer(paths) as draft:
+        command = ["mmdebstrap", "--variant=minbase", "--mode=root", suite, str(draft)]
+        last = ""
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+            assert run.stdout is not None
+            for line in run.stdout:
+                last = line.rstrip()
+                report(last)
+        if run.returncode:
+            raise Unsupported(f"mmdebstrap failed: {last}", hint="does apt-get update work here?")
+        return store.make(paths, DEBIAN, draft, command=("bash",))
+
+
+MAKERS: dict[str, Callable[[Paths], Image]] = {BUSYBOX: build_busybox, DEBIAN: build_debian}
+"""Every embedded image, by name."""
+
+
+def get(paths: Paths, name: str) -> Image:
+    """An image by its name; lab/busybox is made at its first use, lab/debian on request alone."""
+    try:
+        return store.get(paths, name)
+    except NotFound:
+        plain = store.normal_name(name)
+        if plain == BUSYBOX:
+            return build_busybox(paths)
+        if plain in MAKERS:
+            raise NotFound(f"no such image: {name}", hint=f"labkit image make {plain}") from None
+        raise

@@ -1,0 +1,87 @@
+"""overlay: many read-only layers and one writable directory, seen as one tree.
+
+Chapter 5. docs.kernel.org/filesystems/overlayfs.html, mount(2).
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.errors import Invalid, Unsupported
+from labkit.kernel import mounts
+
+MOST_LOWER = 500
+"""OVL_MAX_STACK of the kernel."""
+
+_PAGE_BYTES = 4096
+"""mount(2) copies one page of options, with the byte that ends them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlay:
+    """What is laid over what. Without `upper` and `work` the result is read-only.
+
+    `volatile` leaves out every sync of the upper directory: right for one that
+    is thrown away with its container. Linux 5.10.
+    """
+
+    lower: tuple[Path, ...]  # the topmost first, as the kernel has it
+    upper: Path | None = None
+    work: Path | None = None  # empty, and on the file system of `upper`
+    volatile: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.lower:
+            raise Invalid("an overlay needs at least one lower directory")
+        if len(self.lower) > MOST_LOWER:
+            raise Invalid(f"an overlay takes at most {MOST_LOWER} lower directories, not {len(self.lower)}")
+        if (self.upper is None) != (self.work is None):
+            raise Invalid(
+                "an overlay's upper directory needs a work directory beside it, and the other way about"
+            )
+        if self.upper is None and len(self.lower) < 2:
+            raise Invalid("without an upper directory an overlay needs two lower ones; a bind mount would do")
+
+    def options(self, below: Path | None = None) -> str:
+        """The options as text; lower directories relative to `below` where it is given."""
+        names = (path.relative_to(below) if below else path for path in self.lower)
+        parts = ["lowerdir=" + ":".join(mounts.escape_option(name, in_list=True) for name in names)]
+        if self.upper is not None and self.work is not None:
+            parts += [
+                f"upperdir={mounts.escape_option(self.upper)}",
+                f"workdir={mounts.escape_option(self.work)}",
+            ]
+            if self.volatile:
+                parts.append("volatile")
+        return ",".join(parts)
+
+    def mount(self, target: Path) -> None:
+        """Mount it; a missing directory is named, since the kernel would only say ENOENT.
+
+        Many layers fit into the one page of options by names relative to the
+        directory that holds them all: then this process must be there, so this
+        is for fresh processes.
+        """
+        for directory in (*self.lower, *(d for d in (self.upper, self.work) if d)):
+            if not directory.is_dir():
+                raise FileNotFoundError(
+                    2, "an overlay is made of directories, but there is none", str(directory)
+                )
+        options = self.options()
+        if len(os.fsencode(options)) < _PAGE_BYTES:
+            mounts.mount("overlay", target, "overlay", options=options)
+            return
+        common = Path(os.path.commonpath(self.lower))
+        options = self.options(below=common)
+        if len(os.fsencode(options)) >= _PAGE_BYTES:
+            raise Unsupported(
+                f"{len(self.lower)} layers do not fit into the {_PAGE_BYTES} bytes that mount(2) takes",
+                hint="squash some of the image's layers into one",
+            )
+        came_from = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.chdir(common)
+            mounts.mount("overlay", target, "overlay", options=options)
+        finally:
+            os.fchdir(came_from)
+            os.close(came_from)
