@@ -1,0 +1,1 @@
+"""cli: the `labkit` command, one file for each group of verbs."""
