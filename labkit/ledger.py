@@ -5,6 +5,7 @@ line of JSON for each object. An owner that was killed in the middle leaves its
 file behind, and whoever comes next undoes it. Undoing twice is fine.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -91,7 +92,6 @@ class Ledger:
         removed: list[str] = []
         failures: list[Exception] = []
         stay: list[Entry] = []
-        removed += [f"process {pid}" for pid in end_marked(self.owner)]
         for entry in reversed(self.entries()):
             try:
                 if UNDO[entry.kind](entry):
@@ -106,6 +106,29 @@ class Ledger:
         if failures:
             raise ExceptionGroup(f"{self.owner} is only partly undone", failures)
         return removed
+
+    def hold(self) -> int:
+        """A descriptor that says: somebody looks after these. The kernel drops it when all holders die.
+
+        It can be handed to other processes: the lock is the open file's, flock(2).
+        """
+        descriptor = os.open(self.file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return descriptor
+
+    def is_held(self) -> bool:
+        """Whether anybody still looks after these objects."""
+        try:
+            descriptor = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     def close(self) -> None:
         """Forget an owner whose objects have all been removed in good order."""
@@ -144,6 +167,10 @@ def end_marked(owner: str, timeout_seconds: float = 5.0) -> list[int]:
                 ended.append(pid)
         time.sleep(0.005)
     return ended
+
+
+def _end_marked(entry: Entry) -> bool:
+    return bool(end_marked(entry.name))
 
 
 def _end_process(entry: Entry) -> bool:
@@ -197,6 +224,7 @@ def _detach_loop(entry: Entry) -> bool:
 
 UNDO: dict[str, Callable[[Entry], bool]] = {
     "process": _end_process,  # name: pid
+    "marked": _end_marked,  # name: an owner; every process that carries its mark
     "mount": _unmount,  # name: where
     "cgroup": _remove_cgroup,  # name: its path below the hierarchies' roots
     "link": _remove_link,  # name: the interface

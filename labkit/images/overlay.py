@@ -9,6 +9,7 @@ from pathlib import Path
 
 from labkit.errors import Invalid, Unsupported
 from labkit.kernel import mounts
+from labkit.kernel.mounts import PlannedMount
 
 MOST_LOWER = 500
 """OVL_MAX_STACK of the kernel."""
@@ -55,22 +56,19 @@ class Overlay:
                 parts.append("volatile")
         return ",".join(parts)
 
-    def mount(self, target: Path) -> None:
-        """Mount it; a missing directory is named, since the kernel would only say ENOENT.
+    def plan(self, target: Path) -> PlannedMount:
+        """The mount to make, from any process.
 
-        Many layers fit into the one page of options by names relative to the
-        directory that holds them all: then this process must be there, so this
-        is for fresh processes.
+        A missing directory is named: the kernel would only say ENOENT. Many
+        layers fit into the one page of options by names relative to the
+        directory that holds them all.
         """
         for directory in (*self.lower, *(d for d in (self.upper, self.work) if d)):
             if not directory.is_dir():
-                raise FileNotFoundError(
-                    2, "an overlay is made of directories, but there is none", str(directory)
-                )
+                raise FileNotFoundError(2, "no such directory for an overlay", str(directory))
         options = self.options()
         if len(os.fsencode(options)) < _PAGE_BYTES:
-            mounts.mount("overlay", target, "overlay", options=options)
-            return
+            return PlannedMount("overlay", str(target), "overlay", options=options)
         common = Path(os.path.commonpath(self.lower))
         options = self.options(below=common)
         if len(os.fsencode(options)) >= _PAGE_BYTES:
@@ -78,10 +76,8 @@ class Overlay:
                 f"{len(self.lower)} layers do not fit into the {_PAGE_BYTES} bytes that mount(2) takes",
                 hint="squash some of the image's layers into one",
             )
-        came_from = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.chdir(common)
-            mounts.mount("overlay", target, "overlay", options=options)
-        finally:
-            os.fchdir(came_from)
-            os.close(came_from)
+        return PlannedMount("overlay", str(target), "overlay", options=options, directory=str(common))
+
+    def mount(self, target: Path) -> None:
+        """Mount it here and now."""
+        self.plan(target).apply()

@@ -56,7 +56,7 @@ def drop_bounding(keep: Iterable[str]) -> None:
     kept, known = mask(keep), last()
     for bit in range(known + 1):
         if not kept >> bit & 1:
-            libc.call("prctl", _PR_CAPBSET_DROP, bit, 0, 0, 0)
+            libc.call("prctl", _PR_CAPBSET_DROP, bit, 0, 0, 0, said=f"{NAMES[bit]} can never be had again")
 
 
 def keep_over_setuid(keep: bool) -> None:

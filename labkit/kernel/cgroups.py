@@ -87,6 +87,21 @@ def write(file: Path, value: object) -> None:
             raise
 
 
+def go_through(door: int, file: Path) -> None:
+    """Move this process into the group that an open descriptor of `Cgroup.doors` leads to, and close it."""
+    with trace.operation("cgroup.write", f"0, which is myself, to {file}"):
+        try:
+            os.write(door, b"0")
+        finally:
+            os.close(door)
+
+
+def can_limit_swap() -> bool:
+    """Whether this kernel counts swap by group (version 2 always does, since it is on by default)."""
+    found = [h for h in hierarchies() if h.version == 1 and h.has("memory")]
+    return all((h.mount_point / "memory.memsw.limit_in_bytes").exists() for h in found)
+
+
 def _make_directory(directory: Path) -> bool:
     with trace.operation("cgroup.mkdir", str(directory)), contextlib.suppress(FileExistsError):
         os.mkdir(directory, 0o755)  # noqa: PTH102 (the call by the name the trace shows)
@@ -139,9 +154,21 @@ class Cgroup(abc.ABC):
         for directory in self.all_directories:
             write(directory / "cgroup.procs", pid)
 
-    @abc.abstractmethod
     def join(self) -> None:
         """Move this process itself, which must have one thread, into the group."""
+        for descriptor, file in self.doors():
+            go_through(descriptor, file)
+
+    def doors(self) -> list[tuple[int, Path]]:
+        """Open descriptors for `go_through`: for a process that will no longer see the tree of groups.
+
+        The file of version 1 is `tasks`: a thread that moves itself need not
+        stop every fork of the machine, as a write to cgroup.procs does. That is
+        the difference between some microseconds and some milliseconds.
+        """
+        name = "tasks" if self.version == 1 else "cgroup.procs"
+        files = [directory / name for directory in self.all_directories]
+        return [(os.open(file, os.O_WRONLY | os.O_CLOEXEC), file) for file in files]
 
     def processes(self) -> list[int]:
         """The processes of this group and of those below it."""
@@ -213,10 +240,6 @@ class UnifiedCgroup(Cgroup):
         """The one directory."""
         return next(iter(self.directories.values()))
 
-    def join(self) -> None:
-        """By cgroup.procs; a child can also be born inside, see process.clone."""
-        write(self.main / "cgroup.procs", 0)
-
     def is_frozen(self) -> bool:
         """By cgroup.events, since the kernel freezes in its own time."""
         return "frozen 1" in (self.main / "cgroup.events").read_text()
@@ -250,14 +273,6 @@ class VersionOneCgroup(Cgroup):
 
     version = 1
     __slots__ = ()
-
-    def join(self) -> None:
-        """By `tasks`: a thread that moves itself need not stop every fork, as cgroup.procs does.
-
-        That is the difference between some microseconds and some milliseconds.
-        """
-        for directory in self.all_directories:
-            write(directory / "tasks", 0)
 
     def is_frozen(self) -> bool:
         """By freezer.state, which passes through FREEZING."""

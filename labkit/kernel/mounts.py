@@ -70,6 +70,31 @@ def mount(
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedMount:
+    """A mount still to be made, by whoever shall own it: plain enough to be printed or sent."""
+
+    source: str
+    target: str
+    kind: str
+    flags: int = 0
+    options: str = ""
+    directory: str = ""  # where the options' relative names begin
+
+    def apply(self) -> None:
+        """Make it. With a `directory` this process goes there and back: for fresh processes only."""
+        if not self.directory:
+            mount(self.source, self.target, self.kind, MountFlag(self.flags), self.options)
+            return
+        came_from = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.chdir(self.directory)
+            mount(self.source, self.target, self.kind, MountFlag(self.flags), self.options)
+        finally:
+            os.fchdir(came_from)
+            os.close(came_from)
+
+
 def bind(
     source: "os.PathLike[str] | str", target: "os.PathLike[str] | str", *, recursive: bool = False
 ) -> None:

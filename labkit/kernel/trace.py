@@ -83,6 +83,15 @@ def become(process: str, trace: "Trace | None") -> None:
     _listener, _process = trace, process
 
 
+def take_rows() -> list[list[object]]:
+    """What was recorded here so far, as rows for `extend` in another process; the record starts anew."""
+    if _listener is None:
+        return []
+    rows = [[op.process, op.call, op.said, op.at_seconds, op.took_seconds, op.error] for op in _listener]
+    _listener.operations.clear()
+    return rows
+
+
 def extend(rows: list[list[object]]) -> None:
     """Take in what another process reported, as lists of the fields of Operation."""
     if _listener is not None:

@@ -1,0 +1,179 @@
+"""attached: hand a request to the launcher, take in what the process says, and wait for its end.
+
+Chapter 6. poll(2), pipe(7), memfd_create(2).
+"""
+
+import contextlib
+import os
+import select
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from labkit.errors import LabkitError, StartFailed
+from labkit.kernel import process, trace
+from labkit.runtime import handshake
+from labkit.runtime.launcher import Launcher
+from labkit.runtime.monitor import Event
+from labkit.runtime.request import Exec, Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a command ended, and what it said. Text that is not UTF-8 shows as replacement characters."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    oom_killed: bool
+    seconds: float
+
+    def __str__(self) -> str:
+        return self.stdout + self.stderr + (f"exit code {self.exit_code}" if self.exit_code else "")
+
+
+class TimedOut(LabkitError):
+    """The command was killed because it took longer than it was given."""
+
+    def __init__(self, message: str, result: Result) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+@dataclass(slots=True)
+class Session:
+    """The engine's end of one attached process."""
+
+    report: socket.socket
+    outputs: dict[int, bytearray]  # by the reading end: stdout, then stderr
+    started: dict[str, Any] = field(default_factory=dict)
+    ended: dict[str, Any] = field(default_factory=dict)
+
+
+def run(
+    launcher: Launcher,
+    request: Run | Exec,
+    *,
+    first_files: Sequence[int] = (),
+    stdin: str | bytes | None = None,
+    timeout_seconds: float | None = None,
+) -> Result:
+    """Start it and wait.
+
+    StartFailed where it did not start, TimedOut with the output so far where
+    it took longer than it was given.
+    """
+    began = time.monotonic()
+    with _open(launcher, request, first_files, stdin) as session:
+        late = _follow(session, None if timeout_seconds is None else began + timeout_seconds)
+    stdout, stderr = (bytes(data).decode(errors="replace") for data in session.outputs.values())
+    if not session.ended:
+        raise StartFailed(
+            "the monitor of the container was killed", hint="its ledger is undone at the next start"
+        )
+    result = Result(
+        exit_code=session.ended["exit_code"],
+        stdout=stdout,
+        stderr=stderr,
+        oom_killed=session.ended["oom_killed"],
+        seconds=time.monotonic() - began,
+    )
+    if late:
+        raise TimedOut(f"the command was still running after {timeout_seconds} s and was killed", result)
+    return result
+
+
+@contextlib.contextmanager
+def _open(
+    launcher: Launcher, request: Run | Exec, first_files: Sequence[int], stdin: str | bytes | None
+) -> Iterator[Session]:
+    """Send the request; at the end of the block the report is closed, which ends what still runs."""
+    ours, theirs = handshake.pair()
+    out_read, out_write = os.pipe2(os.O_CLOEXEC)
+    error_read, error_write = os.pipe2(os.O_CLOEXEC)
+    source = _source(stdin)
+    try:
+        with theirs:
+            launcher.send(request, [theirs.fileno(), *first_files, source, out_write, error_write])
+    except BaseException:
+        ours.close()
+        os.close(out_read)
+        os.close(error_read)
+        raise
+    finally:
+        for descriptor in (source, out_write, error_write):
+            os.close(descriptor)
+    try:
+        yield Session(ours, {out_read: bytearray(), error_read: bytearray()})
+    finally:
+        ours.close()
+        os.close(out_read)
+        os.close(error_read)
+
+
+def _source(stdin: str | bytes | None) -> int:
+    """What the process reads: nothing, or a file in memory, which no writer must wait for."""
+    if stdin is None:
+        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    memory = os.memfd_create("stdin")
+    data = memoryview(stdin.encode() if isinstance(stdin, str) else stdin)
+    while data:
+        data = data[os.write(memory, data) :]
+    os.lseek(memory, 0, os.SEEK_SET)
+    return memory
+
+
+def _follow(session: Session, deadline: float | None) -> bool:
+    """Gather output until the monitor's last word; whether the deadline passed."""
+    poll = select.poll()
+    for descriptor in (session.report.fileno(), *session.outputs):
+        poll.register(descriptor, select.POLLIN)
+    open_ones, late = {session.report.fileno(), *session.outputs}, False
+    while session.report.fileno() in open_ones:
+        left = None if deadline is None or late else max(0.0, deadline - time.monotonic())
+        ready = poll.poll(None if left is None else left * 1000)
+        if not ready and left == 0.0:
+            late = True
+            _kill(session)
+        for descriptor, _ in ready:
+            if not _take(session, descriptor):
+                poll.unregister(descriptor)
+                open_ones.discard(descriptor)
+    for descriptor in (
+        open_ones & session.outputs.keys()
+    ):  # a process that escaped its end may hold a pipe open
+        _drain(session, descriptor)
+    return late
+
+
+def _take(session: Session, descriptor: int) -> bool:
+    """Read once; False at the end."""
+    if descriptor != session.report.fileno():
+        data = os.read(descriptor, 65536)
+        session.outputs[descriptor] += data
+        return bool(data)
+    message = handshake.receive(session.report)
+    if message is None:
+        return False
+    trace.extend(message["trace"])
+    if message["message"] == Event.FAILED:
+        raise StartFailed(message["text"], exit_code=message["exit_code"])
+    if message["message"] == Event.STARTED:
+        session.started = message
+    else:
+        session.ended = message
+    return not session.ended
+
+
+def _drain(session: Session, descriptor: int) -> None:
+    os.set_blocking(descriptor, False)
+    with contextlib.suppress(BlockingIOError):
+        while data := os.read(descriptor, 65536):
+            session.outputs[descriptor] += data
+
+
+def _kill(session: Session) -> None:
+    if session.started:
+        process.kill(session.started["pid"], session.started["start_ticks"])

@@ -1,0 +1,81 @@
+"""default: the engine of this process, in one call.
+
+Chapter 6. `labkit.run`, `labkit.create` and `labkit.get` come from here.
+"""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, overload
+
+from labkit.engine.attached import Result
+from labkit.engine.engine import Container, Engine
+from labkit.kernel.limits import Limits
+from labkit.ledger import MARK
+from labkit.paths import Paths
+
+
+@functools.lru_cache(maxsize=8)
+def _engine(paths: Paths, owner: str) -> Engine:
+    return Engine(paths, owner=owner)
+
+
+def engine() -> Engine:
+    """The engine of LABKIT_ROOT and LABKIT_RUN; it is made once, and again where those have changed."""
+    return _engine(Paths.from_environment(), os.environ.get(MARK, ""))
+
+
+@overload
+def run(
+    image: str,
+    command: Sequence[str] | None = None,
+    *,
+    detach: Literal[False] = False,
+    limits: Limits = ...,
+    env: Mapping[str, str] | None = None,
+    working_directory: str | None = None,
+    user: str | None = None,
+    hostname: str | None = None,
+    read_only: bool = False,
+    stdin: str | bytes | None = None,
+    timeout_seconds: float | None = None,
+) -> Result: ...
+@overload
+def run(
+    image: str,
+    command: Sequence[str] | None = None,
+    *,
+    detach: Literal[True],
+    name: str = "",
+    limits: Limits = ...,
+    env: Mapping[str, str] | None = None,
+    working_directory: str | None = None,
+    user: str | None = None,
+    hostname: str | None = None,
+    read_only: bool = False,
+) -> Container: ...
+def run(image, command=None, *, detach=False, **options):  # type: ignore[no-untyped-def]
+    """Run a command in a container: its Result, or with `detach` the Container that goes on.
+
+    A container that is not detached is gone when the call returns. Options as
+    in Engine.run and Engine.create.
+    """
+    if not detach:
+        return engine().run(image, command, **options)
+    container = engine().create(image, command, **options)
+    try:
+        container.start()
+    except BaseException:
+        container.remove(force=True)
+        raise
+    return container
+
+
+def create(image: str, command: Sequence[str] | None = None, **options: Any) -> Container:
+    """A container that is not started yet; see Engine.create for all options."""
+    return engine().create(image, command, **options)
+
+
+def get(name: str) -> Container:
+    """A container by its name or id."""
+    return engine().get(name)

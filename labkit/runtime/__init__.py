@@ -1,0 +1,1 @@
+"""runtime: start a process in a container, stay with it, and say how it ended."""

@@ -1,0 +1,100 @@
+"""exec: start one more process inside a running container.
+
+Chapter 6. setns(2), pid_namespaces(7); docker-exec(1).
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from labkit.errors import LabkitError, StartFailed
+from labkit.kernel import cgroups, namespaces, process, trace
+from labkit.kernel.namespaces import Namespace
+from labkit.runtime import handshake, init
+from labkit.runtime.init import Birth
+from labkit.runtime.monitor import Event
+from labkit.runtime.request import Exec
+
+STEPS: tuple[Callable[[Birth], None], ...] = (
+    init.stand_alone,
+    init.take_stdio,
+    init.drop_bounding,
+    init.become_user,
+    init.go_to_work,
+    init.keep_capabilities,
+    init.refuse_privileges,
+)
+
+
+def supervise(request: Exec, files: Mapping[str, int]) -> NoReturn:
+    """Enter the container, start the process, wait for it, and report how it ended."""
+    process.set_name(f"labkit:[exe]{request.container_id[:3]}")
+    os.setsid()
+    report = socket.socket(fileno=files["report"])
+    stdio = (files["stdin"], files["stdout"], files["stderr"])
+    try:
+        pid, pidfd = _start(request, stdio)
+        for descriptor in stdio:
+            os.close(descriptor)
+        _tell(report, Event.STARTED, pid=pid, start_ticks=process.started_at(pid))
+        _tell(report, Event.EXITED, exit_code=process.wait(pidfd), oom_killed=False)
+    except (LabkitError, OSError) as failure:
+        code = failure.exit_code if isinstance(failure, StartFailed) else 126
+        _tell(report, Event.FAILED, text=str(failure), exit_code=code)
+    os._exit(0)
+
+
+def _start(request: Exec, stdio: tuple[int, int, int]) -> tuple[int, int]:
+    target = os.pidfd_open(request.pid)
+    if process.started_at(request.pid) != request.start_ticks:
+        raise ProcessLookupError(3, "the container has ended", request.container_id)
+    doors = cgroups.open_existing(request.cgroup).doors()
+    namespaces.enter_pidfd(target, _others(request.pid), said=f"the namespaces of process {request.pid}")
+    os.close(target)
+    ours, theirs = handshake.pair()
+    pid, pidfd = process.clone(said="the new process, in the container's pid namespace")
+    if pid == 0:
+        ours.close()
+        trace.become("init", trace.Trace() if request.trace else None)
+        for door, file in doors:
+            cgroups.go_through(door, file)
+        _become(request, theirs, stdio)
+    theirs.close()
+    for door, _ in doors:
+        os.close(door)
+    try:
+        while (message := handshake.receive(ours)) is not None:
+            trace.extend(message["trace"])
+            if message["message"] == handshake.Message.FAILED:
+                process.wait(pidfd)
+                raise StartFailed(message["text"], exit_code=message["exit_code"])
+    finally:
+        ours.close()
+    return pid, pidfd
+
+
+def _others(pid: int) -> Namespace:
+    """The kinds in which the container differs from us; setns(2) refuses some that are the same."""
+    theirs, own = namespaces.identities(pid), namespaces.identities("self")
+    kinds = Namespace(0)
+    for kind, identity in theirs.items():
+        if own[kind] != identity:
+            kinds |= kind
+    return kinds
+
+
+def _become(request: Exec, peer: socket.socket, stdio: tuple[int, int, int]) -> NoReturn:
+    config = {
+        "process": request.process,
+        "annotations": {"labkit.user": request.user},
+        "linux": {"namespaces": []},
+    }
+    init.run(Birth(config, Path("/"), None, peer, stdio), STEPS)
+
+
+def _tell(report: socket.socket, event: str, **content: object) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        handshake.send(report, event, **content, trace=trace.take_rows())

@@ -1,0 +1,127 @@
+"""launcher: a small process that is ready to fork, so a start pays neither for Python nor for a large parent.
+
+Chapter 6. fork(2), unix(7). It has one thread, few imports and no open files,
+and ends with the engine that started it; the monitors it forked live on.
+"""
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from labkit.kernel import process, trace
+from labkit.runtime import request as requests
+from labkit.runtime.request import Exec, Run
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+
+
+class Launcher:
+    """The engine's end: starts the process at the first request, and again should it have been killed."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._owner_pid = os.getpid()
+
+    @property
+    def pid(self) -> int:
+        """The launcher's process id, 0 before the first request."""
+        return self._process.pid if self._process else 0
+
+    def send(self, request: Run | Exec, descriptors: Sequence[int]) -> None:
+        """Hand over one request; the descriptors may be closed here afterwards."""
+        with self._lock:
+            if self._owner_pid != os.getpid():  # after a fork the socket is our parent's, not ours
+                self._process = self._socket = None
+                self._owner_pid = os.getpid()
+            for last_try in (False, True):
+                peer = self._ready()
+                try:
+                    with trace.operation("sendmsg", f"a request to the launcher, process {self.pid}"):
+                        requests.send(peer, request, descriptors)
+                except (BrokenPipeError, ConnectionResetError):
+                    self._forget()
+                    if last_try:
+                        raise
+                else:
+                    return
+
+    def warm_up(self) -> None:
+        """Start the process now, so that the first container does not wait for it."""
+        with self._lock:
+            self._ready()
+
+    def _ready(self) -> socket.socket:
+        if self._socket is not None and self._process is not None and self._process.poll() is None:
+            return self._socket
+        self._forget()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        code = (
+            f"import sys; sys.path.insert(0, {str(_PACKAGE)!r}); "
+            f"from labkit.runtime import launcher; launcher.serve({theirs.fileno()})"
+        )
+        environment = {name: os.environ[name] for name in ("LABKIT_CGROUP", "PATH") if name in os.environ}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", code],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                cwd="/",
+                start_new_session=True,  # a Ctrl-C is for the notebook, not for the containers
+            )
+        self._socket = ours
+        return ours
+
+    def _forget(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        if self._process is not None:
+            self._process.wait()
+        self._socket = self._process = None
+
+    def close(self) -> None:
+        """End the launcher; containers that are detached go on."""
+        with self._lock:
+            self._forget()
+
+
+def serve(descriptor: int) -> None:
+    """The launcher's own loop: a request, a fork."""
+    # What forks from here uses these; imported once, in the parent.
+    from labkit.runtime import exec as executor
+    from labkit.runtime import monitor
+
+    process.set_name("labkit:launch")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the monitors
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    engine = socket.socket(fileno=descriptor)
+    engine.set_inheritable(False)
+    gc.collect()
+    gc.freeze()  # a collection would touch, and so copy, every page that is shared with the children
+    gc.disable()
+    while True:
+        with contextlib.suppress(ConnectionResetError):
+            asked = requests.receive(engine)
+            if asked is None:
+                return
+            request, files = asked
+            if os.fork() == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a monitor wants to know how its child ended
+                engine.close()
+                trace.become("monitor", trace.Trace() if request.trace else None)
+                if isinstance(request, Run):
+                    monitor.supervise(request, files)
+                executor.supervise(request, files)
+            for file in files.values():
+                os.close(file)
+            continue
+        return

@@ -1,0 +1,226 @@
+"""monitor: stay with one container from its birth to its end, and clean up after it.
+
+Chapter 6. One process for each container. Its mounts are in a mount namespace
+of its own, so none ever shows on the host and none can be left over. A
+detached container outlives the engine; an attached one ends with it.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from labkit.errors import LabkitError, StartFailed
+from labkit.kernel import cgroups, mounts, namespaces, process, trace
+from labkit.kernel.cgroups import Cgroup
+from labkit.kernel.namespaces import Namespace
+from labkit.ledger import Ledger
+from labkit.paths import Paths
+from labkit.runtime import handshake, init, spec, status
+from labkit.runtime.handshake import Message
+from labkit.runtime.logs import Log
+from labkit.runtime.request import Run
+from labkit.runtime.status import State, Status
+
+
+class Event:
+    """What a monitor tells the engine."""
+
+    STARTED, FAILED, EXITED = "started", "failed", "exited"
+
+
+@dataclass(slots=True)
+class Watch:
+    """One container under supervision."""
+
+    request: Run
+    report: socket.socket
+    stdio: tuple[int, int, int]
+    logged: dict[int, str]  # the reading ends of stdout and stderr where labkit keeps the log
+    group: Cgroup | None = None
+
+    @property
+    def bundle(self) -> Path:
+        """Where config.json and state.json are."""
+        return Path(self.request.bundle)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was made for this container."""
+        paths = Paths(Path(self.request.state_root), Path(self.request.state_run))
+        return Ledger.of(paths, self.request.owner)
+
+
+def supervise(request: Run, files: Mapping[str, int]) -> NoReturn:
+    """Be the monitor of one container; the process ends with it."""
+    trace.note("fork", "the launcher has forked a monitor")
+    process.set_name(f"labkit:[mon]{request.container_id[:3]}")
+    os.setsid()
+    report = socket.socket(fileno=files["report"])
+    stdio, logged = _stdio(request, files)
+    watch = Watch(request, report, stdio, logged)
+    try:
+        state = _start(watch)
+        for descriptor in set(stdio):
+            os.close(descriptor)  # so that the end of the container is the end of its pipes
+        _tell(watch, Event.STARTED, pid=state.pid, start_ticks=state.start_ticks)
+        ended = _watch_until_the_end(watch, state)
+        _clean_up(watch, ended)
+        _tell(watch, Event.EXITED, exit_code=ended.exit_code, oom_killed=ended.oom_killed)
+    except (LabkitError, OSError, ExceptionGroup) as failure:
+        _give_up(watch, failure)
+    os._exit(0)
+
+
+def _stdio(request: Run, files: Mapping[str, int]) -> tuple[tuple[int, int, int], dict[int, str]]:
+    if not request.log:
+        return (files["stdin"], files["stdout"], files["stderr"]), {}
+    out_read, out_write = os.pipe2(os.O_CLOEXEC)
+    error_read, error_write = os.pipe2(os.O_CLOEXEC)
+    return (files["stdin"], out_write, error_write), {out_read: "stdout", error_read: "stderr"}
+
+
+def _start(watch: Watch) -> State:
+    """From a bundle to a running command; StartFailed says why there is none."""
+    config = json.loads((watch.bundle / "config.json").read_text())
+    namespaces.unshare(Namespace.MOUNT)
+    init.keep_mounts_apart()
+    for mount in watch.request.mounts:
+        mount.apply()
+    watch.group = cgroups.create(watch.request.cgroup, watch.request.limits)
+    ours, theirs = handshake.pair()
+    pid, pidfd = _clone(watch, config, ours, theirs)
+    theirs.close()
+    start_ticks = process.started_at(pid)
+    monitor = {"monitor_pid": os.getpid(), "monitor_start_ticks": process.started_at(os.getpid())}
+    try:
+        _await_exec(ours)
+    except StartFailed:
+        process.wait(pidfd)
+        raise
+    finally:
+        ours.close()
+        os.close(pidfd)
+    state = State(
+        status=Status.RUNNING,
+        pid=pid,
+        start_ticks=start_ticks,
+        started_at=time.time(),
+        **monitor,  # type: ignore[arg-type]
+    )
+    status.save(watch.bundle, state)
+    return state
+
+
+def _clone(
+    watch: Watch, config: Mapping[str, Any], ours: socket.socket, theirs: socket.socket
+) -> tuple[int, int]:
+    """Give birth to init. The cgroup namespace comes later, once it is in its group."""
+    kinds = spec.namespaces_of(config) & ~Namespace.CGROUP
+    group = watch.group
+    inside = (
+        os.open(group.all_directories[0], os.O_RDONLY | os.O_CLOEXEC)
+        if group and group.version == 2
+        else None
+    )
+    said = "init with " + " ".join(kind.oci for kind in Namespace if kind in kinds)
+    pid, pidfd = process.clone(int(kinds), cgroup=inside, said=said)
+    if pid == 0:
+        ours.close()
+        trace.become("init", trace.Trace() if watch.request.trace else None)
+        init.run(init.Birth(config, watch.bundle / config["root"]["path"], group, theirs, watch.stdio))
+    if inside is not None:
+        os.close(inside)
+    return pid, pidfd
+
+
+def _await_exec(peer: socket.socket) -> None:
+    """READY and then silence is a command that runs; anything else is a StartFailed."""
+    ready = False
+    while (message := handshake.receive(peer)) is not None:
+        trace.extend(message["trace"])
+        if message["message"] == Message.FAILED:
+            raise StartFailed(message["text"], exit_code=message["exit_code"])
+        ready = True
+    if not ready:
+        raise StartFailed("container init was killed before it could run the command")
+
+
+def _watch_until_the_end(watch: Watch, state: State) -> State:
+    """Keep the log, listen to the engine, and wait for the first process to end."""
+    log = Log(Path(watch.request.log)) if watch.request.log else None
+    pidfd = os.pidfd_open(state.pid)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    for descriptor in watch.logged:
+        poll.register(descriptor, select.POLLIN)
+    if watch.request.attached:
+        poll.register(watch.report, select.POLLRDHUP)
+    running = True
+    while running:
+        for descriptor, _ in poll.poll():
+            if descriptor == pidfd:
+                running = False
+            elif descriptor == watch.report.fileno():
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # nobody is left to take the result
+                poll.unregister(descriptor)
+            elif log and not _read_into(log, descriptor, watch.logged[descriptor]):
+                poll.unregister(descriptor)
+    code = process.wait(pidfd)
+    if log:
+        for descriptor, stream in watch.logged.items():
+            while _read_into(log, descriptor, stream):
+                pass
+        log.close()
+    oom = bool(watch.group and watch.group.oom_kills())
+    return replace(
+        state, status=Status.EXITED, pid=0, exit_code=code, oom_killed=oom, finished_at=time.time()
+    )
+
+
+def _read_into(log: Log, descriptor: int, stream: str) -> bool:
+    """Pass on what is there; False at the end."""
+    data = os.read(descriptor, 65536)
+    if data:
+        log.write(stream, data)
+    return bool(data)
+
+
+def _clean_up(watch: Watch, ended: State) -> None:
+    """Unmount, remove the cgroup, and then what was made for this run or the record of its end."""
+    for mount in reversed(watch.request.mounts):
+        mounts.unmount(mount.target, mounts.DETACH)
+    if watch.group:
+        watch.group.kill()  # without a pid namespace, others may have stayed
+        watch.group.remove()
+    if watch.request.remove:
+        watch.ledger.undo()
+    else:
+        status.save(watch.bundle, ended)
+        watch.ledger.close()
+
+
+def _give_up(watch: Watch, failure: Exception) -> None:
+    """Undo what was made, and say why; the engine turns it into a StartFailed."""
+    code = failure.exit_code if isinstance(failure, StartFailed) else 125
+    text = str(failure)
+    if isinstance(failure, OSError):
+        text = f"{failure.strerror or failure}" + (f": {failure.filename}" if failure.filename else "")
+    notes = [note for note in getattr(failure, "__notes__", ()) if note not in text]
+    state = State(status=Status.EXITED, exit_code=code, error=text, finished_at=time.time())
+    with contextlib.suppress(LabkitError, OSError, ExceptionGroup):
+        _clean_up(watch, state)
+    _tell(watch, Event.FAILED, text="; ".join([text, *notes]), exit_code=code)
+
+
+def _tell(watch: Watch, event: str, **content: Any) -> None:
+    """Report to the engine, if it is still there."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        handshake.send(watch.report, event, **content, trace=trace.take_rows())
