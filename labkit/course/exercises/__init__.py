@@ -1,0 +1,1 @@
+"""exercises: the checks of the chapters, one file for each, found by exercise id."""
