@@ -17,7 +17,7 @@ from labkit.paths import Paths
 _MOODS = (
     "brave calm clever eager gentle happy jolly keen lively proud quick quiet sharp steady warm wise".split()
 )
-_NOUNS = "anchor barge beacon cargo compass crane ferry harbor jetty keel lantern mast pier rudder sail tug".split()
+_NOUNS = "anchor barge beacon cargo crane ferry harbor jetty keel lantern mast pier rudder sail tug".split()
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 

@@ -5,12 +5,13 @@ Chapter 6. `labkit.run`, `labkit.create` and `labkit.get` come from here.
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, overload
+from collections.abc import Sequence
+from typing import Any, Literal, Unpack, overload
 
 from labkit.engine.attached import Result
-from labkit.engine.engine import Container, Engine
-from labkit.kernel.limits import Limits
+from labkit.engine.container import Container
+from labkit.engine.engine import Engine
+from labkit.engine.starting import Options
 from labkit.ledger import MARK
 from labkit.paths import Paths
 
@@ -31,14 +32,9 @@ def run(
     command: Sequence[str] | None = None,
     *,
     detach: Literal[False] = False,
-    limits: Limits = ...,
-    env: Mapping[str, str] | None = None,
-    working_directory: str | None = None,
-    user: str | None = None,
-    hostname: str | None = None,
-    read_only: bool = False,
     stdin: str | bytes | None = None,
     timeout_seconds: float | None = None,
+    **options: Unpack[Options],
 ) -> Result: ...
 @overload
 def run(
@@ -47,18 +43,15 @@ def run(
     *,
     detach: Literal[True],
     name: str = "",
-    limits: Limits = ...,
-    env: Mapping[str, str] | None = None,
-    working_directory: str | None = None,
-    user: str | None = None,
-    hostname: str | None = None,
-    read_only: bool = False,
+    **options: Unpack[Options],
 ) -> Container: ...
-def run(image, command=None, *, detach=False, **options):  # type: ignore[no-untyped-def]
+def run(
+    image: str, command: Sequence[str] | None = None, *, detach: bool = False, **options: Any
+) -> Result | Container:
     """Run a command in a container: its Result, or with `detach` the Container that goes on.
 
-    A container that is not detached is gone when the call returns. Options as
-    in Engine.run and Engine.create.
+    A container that is not detached is gone when the call returns. The options
+    are those of Engine.run and Engine.create.
     """
     if not detach:
         return engine().run(image, command, **options)
@@ -71,9 +64,11 @@ def run(image, command=None, *, detach=False, **options):  # type: ignore[no-unt
     return container
 
 
-def create(image: str, command: Sequence[str] | None = None, **options: Any) -> Container:
-    """A container that is not started yet; see Engine.create for all options."""
-    return engine().create(image, command, **options)
+def create(
+    image: str, command: Sequence[str] | None = None, *, name: str = "", **options: Unpack[Options]
+) -> Container:
+    """A container that is not started yet."""
+    return engine().create(image, command, name=name, **options)
 
 
 def get(name: str) -> Container:

@@ -87,15 +87,6 @@ def write(file: Path, value: object) -> None:
             raise
 
 
-def go_through(door: int, file: Path) -> None:
-    """Move this process into the group that an open descriptor of `Cgroup.doors` leads to, and close it."""
-    with trace.operation("cgroup.write", f"0, which is myself, to {file}"):
-        try:
-            os.write(door, b"0")
-        finally:
-            os.close(door)
-
-
 def can_limit_swap() -> bool:
     """Whether this kernel counts swap by group (version 2 always does, since it is on by default)."""
     found = [h for h in hierarchies() if h.version == 1 and h.has("memory")]
@@ -155,20 +146,15 @@ class Cgroup(abc.ABC):
             write(directory / "cgroup.procs", pid)
 
     def join(self) -> None:
-        """Move this process itself, which must have one thread, into the group."""
-        for descriptor, file in self.doors():
-            go_through(descriptor, file)
-
-    def doors(self) -> list[tuple[int, Path]]:
-        """Open descriptors for `go_through`: for a process that will no longer see the tree of groups.
+        """Move this process itself, which must have one thread, into the group.
 
         The file of version 1 is `tasks`: a thread that moves itself need not
         stop every fork of the machine, as a write to cgroup.procs does. That is
         the difference between some microseconds and some milliseconds.
         """
         name = "tasks" if self.version == 1 else "cgroup.procs"
-        files = [directory / name for directory in self.all_directories]
-        return [(os.open(file, os.O_WRONLY | os.O_CLOEXEC), file) for file in files]
+        for directory in self.all_directories:
+            write(directory / name, 0)  # 0 is the writer
 
     def processes(self) -> list[int]:
         """The processes of this group and of those below it."""

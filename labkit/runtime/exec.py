@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from labkit.errors import LabkitError, StartFailed
 from labkit.kernel import cgroups, namespaces, process, trace
+from labkit.kernel.cgroups import Cgroup
 from labkit.kernel.namespaces import Namespace
 from labkit.runtime import handshake, init
 from labkit.runtime.init import Birth
@@ -51,20 +52,17 @@ def _start(request: Exec, stdio: tuple[int, int, int]) -> tuple[int, int]:
     target = os.pidfd_open(request.pid)
     if process.started_at(request.pid) != request.start_ticks:
         raise ProcessLookupError(3, "the container has ended", request.container_id)
-    doors = cgroups.open_existing(request.cgroup).doors()
-    namespaces.enter_pidfd(target, _others(request.pid), said=f"the namespaces of process {request.pid}")
-    os.close(target)
+    group, kinds = cgroups.open_existing(request.cgroup), _others(request.pid)
+    if Namespace.PID in kinds:
+        namespaces.enter_pidfd(target, Namespace.PID, said="the next child is born in the container's pids")
     ours, theirs = handshake.pair()
     pid, pidfd = process.clone(said="the new process, in the container's pid namespace")
     if pid == 0:
         ours.close()
         trace.become("init", trace.Trace() if request.trace else None)
-        for door, file in doors:
-            cgroups.go_through(door, file)
-        _become(request, theirs, stdio)
+        _become(request, theirs, stdio, group, target, kinds)
     theirs.close()
-    for door, _ in doors:
-        os.close(door)
+    os.close(target)
     try:
         while (message := handshake.receive(ours)) is not None:
             trace.extend(message["trace"])
@@ -86,13 +84,28 @@ def _others(pid: int) -> Namespace:
     return kinds
 
 
-def _become(request: Exec, peer: socket.socket, stdio: tuple[int, int, int]) -> NoReturn:
+def _become(
+    request: Exec,
+    peer: socket.socket,
+    stdio: tuple[int, int, int],
+    group: Cgroup,
+    target: int,
+    kinds: Namespace,
+) -> NoReturn:
+    """Be counted with the container, see what it sees, and then what init does too."""
     config = {
         "process": request.process,
         "annotations": {"labkit.user": request.user},
         "linux": {"namespaces": []},
     }
-    init.run(Birth(config, Path("/"), None, peer, stdio), STEPS)
+
+    def enter(_: Birth) -> None:
+        group.join()
+        namespaces.enter_pidfd(
+            target, kinds & ~Namespace.PID, said=f"the namespaces of process {request.pid}"
+        )
+
+    init.run(Birth(config, Path("/"), None, peer, stdio), (enter, *STEPS))
 
 
 def _tell(report: socket.socket, event: str, **content: object) -> None:

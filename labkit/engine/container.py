@@ -1,0 +1,216 @@
+"""container: one container that is kept, from its start to its removal.
+
+Chapter 6. Every answer is asked anew: of the monitor's record, and of the kernel.
+"""
+
+import dataclasses
+import os
+import shutil
+import signal
+import time
+from collections.abc import Mapping, Sequence
+
+from labkit.engine import attached, containers, starting
+from labkit.engine.attached import Result
+from labkit.engine.containers import Record
+from labkit.errors import Conflict, Invalid, StartFailed
+from labkit.kernel import cgroups, process, trace
+from labkit.kernel.cgroup_usage import Usage
+from labkit.paths import Paths
+from labkit.runtime import handshake, logs, status
+from labkit.runtime.launcher import Launcher
+from labkit.runtime.monitor import Event
+from labkit.runtime.request import Exec
+from labkit.runtime.status import State, Status
+
+
+class Container:
+    """One container that is kept: a handle, whose every answer is asked anew."""
+
+    def __init__(self, paths: Paths, launcher: Launcher, record: Record) -> None:
+        self.record = record
+        self._paths = paths
+        self._launcher = launcher
+
+    def __repr__(self) -> str:
+        return f"<container {self.name}: {self.status}>"
+
+    @property
+    def id(self) -> str:
+        """64 hexadecimal digits."""
+        return self.record.id
+
+    @property
+    def name(self) -> str:
+        """What it was called."""
+        return self.record.name
+
+    @property
+    def state(self) -> State:
+        """Its life so far, corrected by the kernel."""
+        state = status.load(containers.bundle(self._paths, self.id))
+        if state.status is Status.RUNNING and self._group_is_frozen():
+            return dataclasses.replace(state, status=Status.PAUSED)
+        return state
+
+    @property
+    def status(self) -> Status:
+        """In the words of docker ps."""
+        return self.state.status
+
+    @property
+    def pid(self) -> int:
+        """Its first process as the host sees it; Conflict where it does not run."""
+        return self._running().pid
+
+    @property
+    def cgroup(self) -> cgroups.Cgroup:
+        """Its group, while it runs."""
+        self._running()
+        return cgroups.open_existing(starting.cgroup_of(self.record))
+
+    def usage(self) -> Usage:
+        """What it uses now."""
+        return self.cgroup.usage()
+
+    def _group_is_frozen(self) -> bool:
+        try:
+            return cgroups.open_existing(starting.cgroup_of(self.record)).is_frozen()
+        except FileNotFoundError:
+            return False
+
+    def _running(self) -> State:
+        state = self.state
+        if state.status not in (Status.RUNNING, Status.PAUSED):
+            raise Conflict(f"container {self.name} is not running, it is {state.status}")
+        return state
+
+    # ------------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Run its command in the background. What it wrote in an earlier life is still there."""
+        status.check_move(self.name, self.status, Status.RUNNING)
+        ours, theirs = handshake.pair()
+        with ours, starting.prepared(self._paths, self.record, kept=True) as held:
+            nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                with theirs:
+                    request = starting.request(self._paths, self.record, attached=False)
+                    self._launcher.send(request, [theirs.fileno(), held, nothing, nothing, nothing])
+            finally:
+                os.close(nothing)
+            answer = handshake.receive(ours)
+        if answer is None:
+            raise StartFailed(f"the monitor of container {self.name} was killed")
+        trace.extend(answer["trace"])
+        if answer["message"] == Event.FAILED:
+            raise StartFailed(answer["text"], exit_code=answer["exit_code"])
+
+    def kill(self, number: int | str = signal.SIGKILL) -> None:
+        """Send its first process a signal, by number or by name with or without SIG."""
+        state = self._running()
+        process.kill(state.pid, state.start_ticks, _signal(number))
+
+    def stop(self, timeout_seconds: float = 10.0) -> int:
+        """SIGTERM, and after the grace period SIGKILL; return its exit code."""
+        if self.status is Status.PAUSED:
+            self.unpause()
+        self.kill(signal.SIGTERM)
+        try:
+            return self.wait(timeout_seconds)
+        except TimeoutError:
+            self.kill(signal.SIGKILL)
+            return self.wait()
+
+    def wait(self, timeout_seconds: float | None = None) -> int:
+        """Until it has ended and been cleaned up; return its exit code, or raise TimeoutError."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        pause = 0.001
+        while (state := self.state).status in (Status.RUNNING, Status.PAUSED) or state.monitor_is_alive:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"container {self.name} is still {state.status} after {timeout_seconds} s")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.05)
+        if state.status is Status.CREATED:
+            raise Conflict(f"container {self.name} has never been started")
+        return state.exit_code
+
+    def pause(self) -> None:
+        """Freeze all of its processes at once."""
+        status.check_move(self.name, self.status, Status.PAUSED)
+        self.cgroup.freeze()
+
+    def unpause(self) -> None:
+        """Let them go on."""
+        if self.status is not Status.PAUSED:
+            raise Conflict(f"Container {self.name} is not paused")
+        self.cgroup.freeze(False)
+
+    def remove(self, *, force: bool = False) -> None:
+        """Remove it with everything it wrote. Conflict while it runs, unless by force."""
+        if self.status in (Status.RUNNING, Status.PAUSED):
+            if not force:
+                raise Conflict(
+                    f"container {self.name} is {self.status}: stop it before removing it, or use force"
+                )
+            self.kill()  # SIGKILL reaches a frozen process too, once it is thawed
+            if self.status is Status.PAUSED:
+                self.cgroup.freeze(False)
+            self.wait()
+        place = containers.directory(self._paths, self.id)
+        grave = place.with_name(f".draft-{self.id}")  # from here on nobody can see it, and a sweep ends it
+        place.rename(grave)
+        bundle = containers.bundle(self._paths, self.id)
+        if bundle.exists():
+            shutil.rmtree(bundle)
+        shutil.rmtree(grave)
+
+    def exec(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        working_directory: str | None = None,
+        user: str | None = None,
+        stdin: str | bytes | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Result:
+        """Run one more command inside, and wait for it."""
+        state = self._running()
+        if state.status is Status.PAUSED:
+            raise Conflict(f"Container {self.name} is paused, unpause the container before exec")
+        spec = starting.spec_of(self.record)
+        variables = dict(line.split("=", 1) for line in spec.env) | dict(env or {})
+        request = Exec(
+            container_id=self.id,
+            pid=state.pid,
+            start_ticks=state.start_ticks,
+            cgroup=spec.cgroup,
+            process={
+                "args": list(command),
+                "env": [f"{key}={value}" for key, value in variables.items()],
+                "cwd": working_directory or spec.working_directory,
+                "capabilities": spec.oci()["process"]["capabilities"],
+                "noNewPrivileges": spec.no_new_privileges,
+            },
+            user=spec.user if user is None else user,
+            trace=trace.listening(),
+        )
+        return attached.run(self._launcher, request, stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def logs(self) -> str:
+        """What it has said so far, both streams in order."""
+        file = containers.directory(self._paths, self.id) / "log.json"
+        return "".join(line.text for line in logs.read(file))
+
+
+def _signal(number: int | str) -> int:
+    if isinstance(number, int):
+        return number
+    name = number.upper()
+    if name.isdigit():
+        return int(name)
+    try:
+        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
+    except KeyError:
+        raise Invalid(f"Invalid signal: {number}", hint="such as TERM or SIGTERM, see signal(7)") from None
