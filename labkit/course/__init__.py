@@ -50,7 +50,7 @@ A source, notebooks/source/NN_slug.py, is a jupytext py:percent file:
     # %% tags=["nbval-check-output"]
     course.child("print(os.getpid())", namespaces="pid")
     # %%
-    # %%sh --new net        (in the file a magic is a comment, and so is every line below it)
+    # %%sh --new net        (in the file a magic is a comment; the lines below it may be comments too)
     # ip -brief link
     # %%
     def my_root(directory):

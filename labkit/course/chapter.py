@@ -10,13 +10,13 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.course import children, gradebook, pages
+from labkit.course import gradebook, orders, pages
 from labkit.course.chapters import Chapter, Course
 from labkit.errors import Invalid, LabkitError, Unsupported
 from labkit.kernel import cgroups, mounts
 from labkit.kernel.cgroups import Cgroup
 from labkit.kernel.limits import Limits
-from labkit.ledger import Entry, Ledger, end_marked, marked
+from labkit.ledger import MARK, Entry, Ledger, end_marked, marked
 from labkit.paths import Paths
 
 HELPERS_OWN = ("tree", "cgroup")
@@ -69,7 +69,7 @@ def start(number: str) -> None:
     paths = Paths.from_environment()
     paths.prepare()
     _session = Session(chapter, paths)
-    children.owner = chapter.owner
+    orders.mark = os.environ[MARK] = mark_of(paths, chapter.owner)  # for a cell's own subprocesses too
     cleared = _undo(paths, chapter.owner)
     course.load_exercises(chapter.number)
     gradebook.chapter_started(chapter.number)
@@ -107,11 +107,39 @@ def _undo(paths: Paths, owner: str) -> list[str]:
 def undo(paths: Paths, owner: str) -> list[str]:
     """Undo one ledger; its processes end first, and what is mounted in its directories comes off."""
     ledger = Ledger.of(paths, owner)
-    removed = [f"process {pid}" for pid in end_marked(owner)]
+    mark = mark_of(paths, owner)
+    removed = [f"process {pid}" for pid in end_marked(mark)] + _remove_containers(paths, mark)
     for entry in ledger.entries():
         if entry.kind == "tree":
             removed += _unmount_below(Path(entry.name))
     return removed + ledger.undo()
+
+
+def mark_of(paths: Paths, owner: str) -> str:
+    """What an owner's processes carry in their environment; two labs on one machine do not meet."""
+    return f"{owner}@{paths.run}"
+
+
+def _containers(paths: Paths, mark: str) -> dict[str, str]:
+    """The containers that were made in a chapter and kept: the id and the name of each."""
+    if not paths.containers.is_dir() or not any(paths.containers.iterdir()):
+        return {}
+    from labkit.engine import containers, starting
+
+    records = containers.all_records(paths)
+    return {r.id: r.name for r in records if r.labels.get(starting.OWNER_LABEL) == mark}
+
+
+def _remove_containers(paths: Paths, mark: str) -> list[str]:
+    made = _containers(paths, mark)
+    if made:
+        from labkit.engine.engine import Engine
+
+        engine = Engine(paths)
+        for container_id in made:
+            engine.get(container_id).remove(force=True)
+        engine.close()
+    return [f"container {name}" for name in made.values()]
 
 
 def _unmount_below(directory: Path) -> list[str]:
@@ -156,8 +184,9 @@ def cgroup(name: str, limits: Limits | None = None) -> Cgroup:
 def left_over() -> list[str]:
     """What the chapter made and has not taken away, as the kernel sees it."""
     session = current()
-    here = [pid for pid in marked(session.chapter.owner) if _counts(pid)]
-    found = [f"process {_name_of(pid)}" for pid in here]
+    mark = mark_of(session.paths, session.chapter.owner)
+    found = [f"process {_name_of(pid)}" for pid in marked(mark) if _counts(pid)]
+    found += [f"container {name}" for name in _containers(session.paths, mark).values()]
     found += [
         f"mount {m.mount_point}"
         for m in mounts.mounts()

@@ -126,7 +126,7 @@ def _judge(wanted: Exercise, answers: tuple[Any, ...]) -> int:
     owner = f"course-{wanted.id.partition('.')[0]}-check"
     paths = Paths.from_environment()
     paths.prepare()
-    facts = Facts(owner, Ledger.of(paths, owner), paths.root / "scratch" / owner)
+    facts = Facts(Ledger.of(paths, owner), chapters.mark_of(paths, owner), paths.root / "scratch" / owner)
     try:
         with _time_limit(wanted.timeout_seconds):
             wanted.check(facts, *answers)

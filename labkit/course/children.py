@@ -6,19 +6,15 @@ a second kernel. So experiments run in a child, whose words show in the cell.
 A child dies with the notebook; what it started carries its owner's mark.
 """
 
-import base64
 import codecs
 import contextlib
 import json
 import os
-import pickle
 import selectors
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
-import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,22 +22,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import labkit
-from labkit.course import luggage, pages
+from labkit.course import pages
+from labkit.course.orders import REMAPPED, Order, environment, order
 from labkit.errors import Invalid, LabkitError
 from labkit.kernel import idmap
 from labkit.kernel.cgroups import Cgroup
 from labkit.kernel.idmap import IdMap
 from labkit.kernel.namespaces import Namespace
-from labkit.ledger import MARK
 
 INSIDE = Path(__file__).with_name("inside.py")
 MOST_OUTPUT_BYTES = 4 << 20
-REMAPPED = (IdMap(0, 100_000, 65_536),)
-"""Root inside, nobody outside: what a child with a user namespace of its own gets unless told otherwise."""
-
-owner = "course"
-"""Whose children these are; `course.start` sets it to the chapter's."""
 
 
 class ChildFailed(LabkitError):
@@ -65,79 +55,6 @@ class Result:
 
     def _ipython_display_(self) -> None:
         """The output has been shown already; a cell that ends with a child shows nothing more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What a child is to do."""
-
-    code: str
-    function: str = ""  # the one to call after the code, and whose value travels back
-    arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
-    shell: bool = False
-    namespaces: Namespace = Namespace(0)  # noqa: RUF009 (an immutable value)
-    ids: Sequence[IdMap] = REMAPPED
-    root: str = ""
-    hold: bool = False  # stay after the code has run, until let go
-
-    def encode(self) -> bytes:
-        """One line of JSON; arguments pickled, so that paths and id maps can travel."""
-        given = base64.b64encode(pickle.dumps(self.arguments)).decode() if any(self.arguments) else ""
-        order = {
-            "code": self.code, "function": self.function, "arguments": given, "shell": self.shell,
-            "namespaces": int(self.namespaces), "root": self.root, "hold": self.hold,
-            "path": [str(Path(labkit.__file__).parents[1]), sysconfig.get_path("purelib")],
-        }  # fmt: skip
-        return json.dumps(order).encode() + b"\n"
-
-
-def order(
-    code: str | Callable[..., Any],
-    *args: Any,
-    namespaces: str | Namespace = "",
-    root: os.PathLike[str] | str | None = None,
-    ids: Sequence[IdMap] = REMAPPED,
-    shell: bool = False,
-    hold: bool = False,
-    **values: Any,
-) -> Order:
-    """Put an order together; a function brings the text of all that it mentions."""
-    kinds = kinds_of(namespaces)
-    if root is not None:
-        kinds |= Namespace.MOUNT
-    text, function = (
-        (textwrap.dedent(code), "") if isinstance(code, str) else (luggage.pack(code), code.__name__)
-    )
-    return Order(
-        code=text,
-        function=function,
-        arguments=(args, values),
-        shell=shell,
-        namespaces=kinds,
-        ids=ids,
-        root="" if root is None else os.fspath(Path(root).resolve(strict=True)),
-        hold=hold,
-    )
-
-
-def kinds_of(namespaces: str | Namespace) -> Namespace:
-    """Kinds of namespaces by their names, `pid,uts,mnt`, or as they are."""
-    if isinstance(namespaces, Namespace):
-        return namespaces
-    kinds = Namespace(0)
-    for name in filter(None, namespaces.replace(",", " ").split()):
-        try:
-            kinds |= Namespace.named(name)
-        except ValueError as unknown:
-            raise Invalid(str(unknown)) from None
-    return kinds
-
-
-def environment(mark: str) -> dict[str, str]:
-    """The notebook's environment less the notebook's own variables, with the owner's mark."""
-    ours = ("JPY_", "IPY", "PYTEST", "MPLBACKEND", "PYDEVD", "COLUMNS", "LINES")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return kept | {MARK: mark, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TERM": "dumb"}
 
 
 @dataclass(slots=True, eq=False)
@@ -164,7 +81,7 @@ class Child:
     _ending: str = ""
 
     @classmethod
-    def start(cls, given: Order, *, talk: bool, cgroup: Cgroup | None = None, mark: str = "") -> "Child":
+    def start(cls, given: Order, *, talk: bool, cgroup: Cgroup | None = None, owner: str = "") -> "Child":
         """Start it, in a session of its own and in its cgroup, and return when its code begins."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -172,7 +89,7 @@ class Child:
                 [sys.executable, "-I", "-S", "-X", "utf8", str(INSIDE), str(theirs.fileno())],
                 stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
-                pass_fds=(theirs.fileno(),), start_new_session=True, env=environment(mark or owner),
+                pass_fds=(theirs.fileno(),), start_new_session=True, env=environment(owner),
             )  # fmt: skip
         child = cls(outer, ours, given, cgroup, outer.pid, os.pidfd_open(outer.pid))
         child._watched = os.pidfd_open(outer.pid)
@@ -199,7 +116,7 @@ class Child:
 
     def __repr__(self) -> str:
         state = "ended" if self.result is not None or self.outer.poll() is not None else "running"
-        return f"<child of {owner}, {state}>"  # without its pid, which differs from run to run
+        return f"<child, {state}>"  # without its pid, which differs from run to run
 
     @property
     def alive(self) -> bool:
@@ -435,10 +352,10 @@ class Launcher:
 
 def run(
     given: Order, *, cgroup: Cgroup | None = None, timeout_seconds: float = 60.0, check: bool = False,
-    quiet: bool = False, mark: str = "",
+    quiet: bool = False,
 ) -> Result:  # fmt: skip
     """Run an order to its end, showing what it prints and how it fails."""
-    child = Child.start(given, talk=False, cgroup=cgroup, mark=mark)
+    child = Child.start(given, talk=False, cgroup=cgroup)
     if not quiet and child._unread:
         _print(child._unread)
     result = child.wait(timeout_seconds, None if quiet else _print)

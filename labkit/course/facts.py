@@ -40,8 +40,8 @@ def _words(value: Any) -> str:
 class Facts:
     """What a check is given: ways to state a fact, to run the answer, and to own what it needs for that."""
 
-    owner: str
     ledger: Ledger
+    mark: str
     folder: Path
     count: int = 0
     last: str = ""
@@ -96,7 +96,7 @@ class Facts:
 
     def _options(self, answer: Any, options: dict[str, Any]) -> dict[str, Any]:
         self.is_function(answer)
-        return {"namespaces": Namespace.MOUNT, "mark": self.owner} | options
+        return {"namespaces": Namespace.MOUNT, "owner": self.mark} | options
 
     def owns(self, kind: str, name: str) -> str:
         """Write down what the answer is about to make, so that it goes whatever happens."""
@@ -112,8 +112,8 @@ class Facts:
 
     def cgroup(self, name: str, limits: Limits | None = None) -> Cgroup:
         """A fresh cgroup for this check."""
-        self.ledger.enter("cgroup", f"{cgroups.HOME}/{self.owner}")
-        return cgroups.create(f"{cgroups.HOME}/{self.owner}/{name}-{secrets.token_hex(4)}", limits)
+        self.ledger.enter("cgroup", f"{cgroups.HOME}/{self.ledger.owner}")
+        return cgroups.create(f"{cgroups.HOME}/{self.ledger.owner}/{name}-{secrets.token_hex(4)}", limits)
 
     def _state(self, sentence: str, holds: bool, found: Any, wanted: str) -> None:
         self.count += 1

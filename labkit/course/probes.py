@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit.course import children
+from labkit.course import orders
 from labkit.course.children import Child, Result
 from labkit.errors import LabkitError
 from labkit.kernel import mounts
@@ -122,15 +122,15 @@ def probe(
     cgroup: Cgroup | None = None,
     returns: bool = True,
     timeout_seconds: float = 10.0,
-    mark: str = "",
+    owner: str = "",
 ) -> Iterator[Probe]:
     """Run an answer in a fresh child and hold the child for the block; AnswerFailed where it fails.
 
     `returns=False` is for an answer that becomes another program or goes on
     for ever: the block begins as soon as it has begun, so use `until`.
     """
-    given = children.order(function, *args, namespaces=namespaces, hold=True)
-    with Child.start(given, talk=False, cgroup=cgroup, mark=mark) as child:
+    given = orders.order(function, *args, namespaces=namespaces, hold=True)
+    with Child.start(given, talk=False, cgroup=cgroup, owner=owner) as child:
         if returns or child.error:
             _wait_for_value(child, timeout_seconds)
         yield Probe(child, child.value)
@@ -142,11 +142,11 @@ def call(
     namespaces: str | Namespace = "",
     cgroup: Cgroup | None = None,
     timeout_seconds: float = 10.0,
-    mark: str = "",
+    owner: str = "",
 ) -> Any:
     """What an answer returns when it is run in a fresh child; AnswerFailed where it fails."""
-    given = children.order(function, *args, namespaces=namespaces)
-    child = Child.start(given, talk=False, cgroup=cgroup, mark=mark)
+    given = orders.order(function, *args, namespaces=namespaces)
+    child = Child.start(given, talk=False, cgroup=cgroup, owner=owner)
     try:
         _wait_for_value(child, timeout_seconds)
     finally:

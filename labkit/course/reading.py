@@ -17,6 +17,7 @@ from labkit.errors import Invalid
 def show(thing: Any) -> None:
     """Show the source of a module, class or function, with its path in the repository and its chapters."""
     try:
+        thing = inspect.unwrap(thing) if callable(thing) else thing
         lines, first = inspect.getsourcelines(thing)
         file = Path(inspect.getsourcefile(thing) or "")
     except (TypeError, OSError):

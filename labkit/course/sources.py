@@ -8,6 +8,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from labkit.course.chapters import Chapter, Course
 from labkit.errors import Invalid, NotFound
@@ -15,9 +16,7 @@ from labkit.errors import Invalid, NotFound
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 BEGIN_HIDDEN, END_HIDDEN = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
 STUB = ("# your code here", "raise NotImplementedError()")
-HEADER = re.compile(r"^# %%(?P<rest>.*)$")
 CHECK = re.compile(r"""^\s*(?:course\.)?check\(\s*["'](?P<id>\d+\.[\w-]+)["']""", re.MULTILINE)
-TAGS = re.compile(r"tags=(\[[^\]]*\])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,46 +62,28 @@ def read(course: Course, chapter: Chapter) -> Source:
 
 
 def parse(text: str, file: Path | None = None) -> list[Cell]:
-    """The cells of a py:percent text; what stands before the first is jupytext's own header."""
-    cells: list[Cell] = []
-    title, kind = "", ""
-    tags: tuple[str, ...] = ()
-    lines: list[str] = []
-    for line in [*text.splitlines(), "# %%"]:
-        header = HEADER.match(line)
-        if not header:
-            lines.append(line)
-            continue
-        if kind:
-            cells.append(_cell(kind, title, tags, lines, file))
-        rest = header["rest"]
-        kind = "markdown" if "[markdown]" in rest else "code"
-        tags = _tags(rest, file)
-        title, lines = TAGS.sub("", rest.replace("[markdown]", "")).strip(), []
-    return cells
+    """The cells of a py:percent text, as jupytext reads it."""
+    import jupytext  # slow to import and rarely needed
+
+    return [_cell(cell, file) for cell in jupytext.reads(text, fmt="py:percent").cells]
 
 
-def _cell(kind: str, title: str, tags: tuple[str, ...], lines: list[str], file: Path | None) -> Cell:
-    if kind == "markdown":
-        lines = [line.removeprefix("#").removeprefix(" ") for line in lines]
-    else:
-        lines = [re.sub(r"^# (?=%)", "", line) for line in lines]  # a magic is written as a comment
-        if lines and lines[0].startswith("%%"):
-            lines = [lines[0], *(re.sub(r"^# ?", "", line) for line in lines[1:])]
-    text = "\n".join(lines).strip("\n")
+def _cell(cell: Any, file: Path | None) -> Cell:
+    text = _without_comments(cell.source)
     if text.count(BEGIN) != text.count(END) or text.count(BEGIN_HIDDEN) != text.count(END_HIDDEN):
-        raise Invalid(f"{file.name if file else 'source'}: a marker is not closed in the cell {text[:60]!r}")
-    return Cell(kind, text, tags, title=title)
+        where = file.name if file else "source"
+        raise Invalid(f"{where}: a marker is not closed in the cell {text[:60]!r}")
+    metadata = cell.metadata
+    return Cell(cell.cell_type, text, tuple(metadata.get("tags", ())), title=metadata.get("title", ""))
 
 
-def _tags(rest: str, file: Path | None) -> tuple[str, ...]:
-    found = TAGS.search(rest)
-    if not found:
-        return ()
-    try:
-        return tuple(ast.literal_eval(found[1]))
-    except (ValueError, SyntaxError):
-        raise Invalid(f"{file.name if file else 'source'}: {found[0]} is not a list of words") from None
+def _without_comments(text: str) -> str:
+    """A cell magic whose lines are all comments, as shell lines must be in a Python file, without the marks."""
+    magic, _, body = text.partition("\n")
+    lines = body.splitlines()
+    if not magic.startswith("%%") or not all(line.startswith("#") or not line.strip() for line in lines):
+        return text
+    return "\n".join([magic, *(line.removeprefix("#").removeprefix(" ") for line in lines)])
 
 
 def _assign(cells: list[Cell]) -> tuple[Cell, ...]:
