@@ -32,20 +32,22 @@ def _draw(rows: list[Row]) -> None:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
-    for title in ("", "feature", "what is there", "what its lack costs"):
-        table.add_column(title, overflow="fold")
+    table.add_column("")
+    table.add_column("feature", no_wrap=True)
+    table.add_column("what is there, what its lack costs, what helps", overflow="fold")
     signs = {
         Status.OK: Text("✓", "green"),
         Status.LIMITED: Text("~", "yellow"),
         Status.MISSING: Text("✗", "red"),
     }
     for row in rows:
-        cost = Text(row.cost)
+        there = Text(row.value)
+        if row.cost:
+            there.append(f"\ncosts: {row.cost}", "yellow")
         if row.remedy:
-            cost.append(f"\n→ {row.remedy}", "cyan")
-        table.add_row(signs[row.status], row.name, Text(row.value), cost)
-    console = Console()
-    console.print(table)
+            there.append(f"\n→ {row.remedy}", "cyan")
+        table.add_row(signs[row.status], row.name, there)
+    Console().print(table)
 
 
 def _conclude(lacking: list[str], short: list[str]) -> None:
