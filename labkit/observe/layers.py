@@ -70,7 +70,7 @@ class Change:
     """What happened to one path between two looks."""
 
     path: str
-    what: str  # created, copied up, changed, deleted or came back
+    what: str  # created, copied up, made opaque, changed, deleted or came back
 
 
 def look(
@@ -198,4 +198,6 @@ def _change(old: PathRow | None, new: PathRow | None) -> str:
         return "came back"
     if new.is_copied_up and not old.is_copied_up:
         return "copied up"
+    if new.versions[0].is_opaque and not old.versions[0].is_opaque:
+        return "made opaque"
     return "changed"

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit.errors import NotFound
+from labkit.errors import NotFound, Unsupported
 from labkit.kernel import mounts
 
 
@@ -105,9 +105,15 @@ def overlay_at(merged: "os.PathLike[str] | str", pid: "int | str" = "self") -> O
     Of several mounts on one place the last is seen; in the tree it hangs below the others.
     """
     place = str(Path(merged).resolve())
-    for mount in reversed(tree(pid)):
-        if mount.mount_point == place and mount.overlay:
-            return mount.overlay
-    raise NotFound(
-        f"no overlay is mounted on {place}", hint="name the layers: lower=[…], upper=…, or mount it first"
-    )
+    found = next((mount.overlay for mount in reversed(tree(pid)) if mount.mount_point == place), None)
+    if found is None:
+        raise NotFound(
+            f"no overlay is mounted on {place}", hint="name the layers: lower=[…], upper=…, or mount it first"
+        )
+    relative = [layer for layer in (*found.lower, found.upper) if layer and not layer.startswith("/")]
+    if relative:
+        raise Unsupported(
+            f"the overlay on {place} was mounted with relative directories ({', '.join(relative)})",
+            hint="the kernel does not keep what they were relative to: name the layers, lower=[…], upper=…",
+        )
+    return found

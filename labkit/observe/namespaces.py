@@ -22,6 +22,7 @@ class NamespaceRow:
     user: str
     ns_pid: int  # its pid as its own pid namespace counts: 1 for a container's first
     cgroup: str
+    is_kernel_thread: bool
     identities: dict[str, int]  # by OCI name: mount, uts, ipc, pid, network, user, cgroup, time
 
 
@@ -39,6 +40,8 @@ def rows(pids: "Iterable[int] | None" = None) -> list[NamespaceRow]:
     """A row for each of these processes (or for all) that is there and ours to see."""
     found = []
     for process in processes.rows(pids):
+        if process.state in "ZX":
+            continue  # it has ended, and most of its namespaces are gone with it
         try:
             identities = namespaces.identities(process.pid)
         except (ProcessLookupError, PermissionError):
@@ -51,6 +54,7 @@ def rows(pids: "Iterable[int] | None" = None) -> list[NamespaceRow]:
                 user=process.user,
                 ns_pid=process.ns_pids[-1],
                 cgroup=process.cgroup,
+                is_kernel_thread=process.is_kernel_thread,
                 identities={kind.oci: number for kind, number in identities.items()},
             )
         )

@@ -102,6 +102,11 @@ def cgroup_path(text: str) -> str:
     return next((paths[name] for name in ("memory", "pids") if paths.get(name, "/") != "/"), unified)
 
 
+def own_cgroup(*, proc: Path = PROC) -> str:
+    """The group that this process itself lies in."""
+    return cgroup_path(_read(proc / "self/cgroup"))
+
+
 @lru_cache(maxsize=256)
 def user_name(uid: int) -> str:
     """The name of a user id on this machine, or the number where it has none."""

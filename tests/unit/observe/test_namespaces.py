@@ -21,8 +21,8 @@ def test_a_child_shares_all_kinds_with_its_parent():
 
 def test_each_namespace_comes_once_with_all_its_members(monkeypatch):
     monkeypatch.setattr(namespaces, "host", lambda: {"uts": 1, "network": 2})
-    a = NamespaceRow(10, "a", "a", "root", 1, "/", {"uts": 11, "network": 2})
-    b = NamespaceRow(20, "b", "b", "root", 1, "/", {"uts": 11, "network": 22})
+    a = NamespaceRow(10, "a", "a", "root", 1, "/", False, {"uts": 11, "network": 2})
+    b = NamespaceRow(20, "b", "b", "root", 1, "/", False, {"uts": 11, "network": 22})
 
     found = namespaces.shared([a, b])
 

@@ -1,0 +1,33 @@
+"""widgets: draw what observe returns, live in a notebook and as a still picture elsewhere.
+
+Each is a Python class of traits with its .js and .css beside it (anywidget);
+none changes the system. They load on first use, so `import labkit` stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labkit.widgets.cgroup_cockpit import CgroupCockpit
+    from labkit.widgets.namespace_map import NamespaceMap
+    from labkit.widgets.overlay_microscope import OverlayMicroscope
+    from labkit.widgets.syscall_timeline import SyscallTimeline
+
+__all__ = ["CgroupCockpit", "NamespaceMap", "OverlayMicroscope", "SyscallTimeline"]
+
+_MODULES = {
+    "CgroupCockpit": "cgroup_cockpit",
+    "NamespaceMap": "namespace_map",
+    "OverlayMicroscope": "overlay_microscope",
+    "SyscallTimeline": "syscall_timeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
