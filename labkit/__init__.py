@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labkit.engine.default import create, engine, get, run
+    from labkit.engine.default import create, get, run
     from labkit.kernel.limits import IoLimit, Limits
     from labkit.kernel.trace import record as trace
 
@@ -25,7 +25,6 @@ _HOMES = {
     "run": ("labkit.engine.default", "run"),
     "create": ("labkit.engine.default", "create"),
     "get": ("labkit.engine.default", "get"),
-    "engine": ("labkit.engine.default", "engine"),
     "Limits": ("labkit.kernel.limits", "Limits"),
     "IoLimit": ("labkit.kernel.limits", "IoLimit"),
     "trace": ("labkit.kernel.trace", "record"),
@@ -39,4 +38,4 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-__all__ = ["GiB", "IoLimit", "KiB", "Limits", "MiB", "create", "engine", "get", "run", "trace"]
+__all__ = ["GiB", "IoLimit", "KiB", "Limits", "MiB", "create", "get", "run", "trace"]

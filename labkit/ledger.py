@@ -8,17 +8,14 @@ file behind, and whoever comes next undoes it. Undoing twice is fine.
 import fcntl
 import json
 import os
-import shutil
-import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import Invalid
-from labkit.kernel import cgroups, mounts, process
 from labkit.paths import Paths
+
+KINDS = ("process", "marked", "mount", "cgroup", "link", "netns", "nft", "tree", "loop")
+"""What can be written down; labkit.undo says how each is removed, and what its name is."""
 
 MARK = "LABKIT_OWNER"
 """The environment variable by which an owner's processes are known, and their children's too."""
@@ -59,8 +56,8 @@ class Ledger:
 
     def enter(self, kind: str, name: "str | os.PathLike[str]", *, start_ticks: int = 0) -> None:
         """Write an object down; call it before the object is made."""
-        if kind not in UNDO:
-            raise Invalid(f"the ledger knows no {kind!r}, only {', '.join(UNDO)}")
+        if kind not in KINDS:
+            raise Invalid(f"the ledger knows no {kind!r}, only {', '.join(KINDS)}")
         line = json.dumps([kind, os.fspath(name), start_ticks]) + "\n"
         descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -89,6 +86,8 @@ class Ledger:
         One that cannot be removed hides no other: all failures come in one
         ExceptionGroup, and those objects stay in the ledger.
         """
+        from labkit.undo import UNDO  # what undoes is loaded where something is undone, and slows no start
+
         removed: list[str] = []
         failures: list[Exception] = []
         stay: list[Entry] = []
@@ -133,119 +132,3 @@ class Ledger:
     def close(self) -> None:
         """Forget an owner whose objects have all been removed in good order."""
         self.file.unlink(missing_ok=True)
-
-
-def marked(owner: str) -> Iterator[int]:
-    """The processes that carry an owner's mark in the environment they were started with."""
-    wanted = f"{MARK}={owner}".encode()
-    for pid in os.listdir("/proc"):  # noqa: PTH208
-        if not pid.isdigit() or int(pid) == os.getpid():
-            continue
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it ended while we looked
-        if wanted in environment:
-            yield int(pid)
-
-
-def end_marked(owner: str, timeout_seconds: float = 5.0) -> list[int]:
-    """Kill an owner's marked processes and wait until none is left; return their pids."""
-    ended: list[int] = []
-    deadline = time.monotonic() + timeout_seconds
-    while pids := list(marked(owner)):
-        if time.monotonic() > deadline:
-            raise TimeoutError(
-                f"processes {pids} of {owner} do not die; they may wait for a disk or a debugger"
-            )
-        for pid in pids:
-            try:
-                process.kill(pid, process.started_at(pid))
-            except ProcessLookupError:
-                continue
-            if pid not in ended:
-                ended.append(pid)
-        time.sleep(0.005)
-    return ended
-
-
-def _end_marked(entry: Entry) -> bool:
-    return bool(end_marked(entry.name))
-
-
-def _end_process(entry: Entry) -> bool:
-    return process.kill(int(entry.name), entry.start_ticks, signal.SIGKILL)
-
-
-def _unmount(entry: Entry) -> bool:
-    found = False
-    while any(mount.mount_point == entry.name for mount in mounts.mounts()):
-        mounts.unmount(entry.name, mounts.DETACH)
-        found = True
-    return found
-
-
-def _remove_cgroup(entry: Entry) -> bool:
-    return cgroups.remove_everywhere(entry.name)
-
-
-def _remove_link(entry: Entry) -> bool:
-    return _tool("ip", "link", "show", "dev", entry.name) and _must("ip", "link", "delete", "dev", entry.name)
-
-
-def _remove_netns(entry: Entry) -> bool:
-    return Path("/run/netns", entry.name).exists() and _must("ip", "netns", "delete", entry.name)
-
-
-def _remove_table(entry: Entry) -> bool:
-    family, _, table = entry.name.partition(" ")
-    return _tool("nft", "list", "table", family, table) and _must("nft", "delete", "table", family, table)
-
-
-def _remove_tree(entry: Entry) -> bool:
-    directory = Path(entry.name)
-    inside = [m.mount_point for m in mounts.mounts() if Path(m.mount_point).is_relative_to(directory)]
-    if inside:
-        raise OSError(16, "something is mounted in it, and a removal would reach through", inside[0])
-    if not os.path.lexists(directory):
-        return False
-    if directory.is_dir() and not directory.is_symlink():
-        shutil.rmtree(directory)
-    else:
-        directory.unlink()
-    return True
-
-
-def _detach_loop(entry: Entry) -> bool:
-    return bool(_output("losetup", "--noheadings", "--output", "NAME", entry.name)) and _must(
-        "losetup", "--detach", entry.name
-    )
-
-
-UNDO: dict[str, Callable[[Entry], bool]] = {
-    "process": _end_process,  # name: pid
-    "marked": _end_marked,  # name: an owner; every process that carries its mark
-    "mount": _unmount,  # name: where
-    "cgroup": _remove_cgroup,  # name: its path below the hierarchies' roots
-    "link": _remove_link,  # name: the interface
-    "netns": _remove_netns,  # name: below /run/netns
-    "nft": _remove_table,  # name: family and table
-    "tree": _remove_tree,  # name: a directory or file
-    "loop": _detach_loop,  # name: /dev/loopN
-}
-"""How each kind is undone; the answer is whether it was still there."""
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def _tool(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def _must(*command: str) -> bool:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
-    return True

@@ -6,7 +6,7 @@ Written to a neighbour, synced, renamed: rename(2), fsync(2).
 import dataclasses
 import json
 import os
-import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,17 @@ def save(file: Path, record: Any, *, durable: bool = True, mode: int = 0o600) ->
     """
     content = dataclasses.asdict(record) if dataclasses.is_dataclass(record) else record  # type: ignore[arg-type]
     text = json.dumps(content, indent=2, default=os.fspath)
-    descriptor, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    draft = file.with_name(f".{file.name}.{os.getpid()}.{time.monotonic_ns()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with open(descriptor, "w") as writer:
             writer.write(text + "\n")
             writer.flush()
-            os.fchmod(descriptor, mode)
             if durable:
                 os.fsync(descriptor)
         os.replace(draft, file)  # noqa: PTH105 (rename(2), as the text has it)
     except BaseException:
-        Path(draft).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
     if durable:
         sync_directory(file.parent)

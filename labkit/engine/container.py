@@ -5,7 +5,6 @@ Chapter 6. Every answer is asked anew: of the monitor's record, and of the kerne
 
 import dataclasses
 import os
-import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from labkit.engine import attached, containers, starting
 from labkit.engine.attached import Result
 from labkit.engine.containers import Record
 from labkit.errors import Conflict, Invalid, StartFailed
-from labkit.kernel import cgroups, process, trace
+from labkit.kernel import cgroups, process, trace, trees
 from labkit.kernel.cgroup_usage import Usage
 from labkit.paths import Paths
 from labkit.runtime import handshake, logs, status
@@ -160,10 +159,8 @@ class Container:
         place = containers.directory(self._paths, self.id)
         grave = place.with_name(f".draft-{self.id}")  # from here on nobody can see it, and a sweep ends it
         place.rename(grave)
-        bundle = containers.bundle(self._paths, self.id)
-        if bundle.exists():
-            shutil.rmtree(bundle)
-        shutil.rmtree(grave)
+        trees.remove(containers.bundle(self._paths, self.id))
+        trees.remove(grave)
 
     def exec(
         self,

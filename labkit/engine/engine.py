@@ -5,7 +5,6 @@ Chapter 6. Everything that is made is in the container's ledger first.
 
 import dataclasses
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from typing import Unpack
@@ -16,6 +15,7 @@ from labkit.engine.attached import Result
 from labkit.engine.container import Container
 from labkit.engine.starting import Options
 from labkit.errors import Unsupported
+from labkit.kernel import trees
 from labkit.ledger import Ledger
 from labkit.paths import Paths
 from labkit.runtime import status
@@ -78,7 +78,7 @@ class Engine:
                 draft.rename(containers.directory(self.paths, record.id))
                 records.sync_directory(self.paths.containers)
         except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
+            trees.remove(draft)
             raise
         return self._handle(record)
 
@@ -102,7 +102,7 @@ class Engine:
                 removed += ledger.undo()
         for draft in self.paths.containers.glob(".draft-*"):
             if time.time() - draft.lstat().st_mtime > _DRAFT_SECONDS:
-                shutil.rmtree(draft, ignore_errors=True)
+                trees.remove(draft)
                 removed.append(f"tree {draft}")
         return removed
 

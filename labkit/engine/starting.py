@@ -168,7 +168,7 @@ def request(paths: Paths, record: Record, *, attached: bool) -> Run:
         limits=record.limits,
         mounts=(overlay.plan(bundle / "rootfs"),),
         attached=attached,
-        remove=attached,
+        trees=(str(bundle), str(place)) if attached else (),
         log="" if attached else str(place / "log.json"),
         trace=trace.listening(),
     )

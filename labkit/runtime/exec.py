@@ -105,7 +105,7 @@ def _become(
             target, kinds & ~Namespace.PID, said=f"the namespaces of process {request.pid}"
         )
 
-    init.run(Birth(config, Path("/"), None, peer, stdio), (enter, *STEPS))
+    init.run(Birth(config, Path("/"), None, peer, stdio, []), (enter, *STEPS))
 
 
 def _tell(report: socket.socket, event: str, **content: object) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from labkit.errors import LabkitError, StartFailed
 from labkit.kernel import capabilities, interfaces, libc, mounts, namespaces, process, trace
-from labkit.kernel.cgroups import Cgroup
+from labkit.kernel.cgroups import Cgroup, Hierarchy
 from labkit.kernel.namespaces import Namespace
 from labkit.runtime import handshake, rootfs, spec, users
 from labkit.runtime.handshake import Message
@@ -33,6 +33,7 @@ class Birth:
     group: Cgroup | None
     peer: socket.socket
     stdio: tuple[int, int, int]
+    hierarchies: list[Hierarchy]
     user: users.User = users.User(0, 0, (), "/")  # noqa: RUF009 (a frozen value)
 
     @property
@@ -59,7 +60,7 @@ def build_root(birth: Birth) -> None:
     """Mount what the container has, below the root that is not yet `/`."""
     if Namespace.MOUNT not in birth.kinds:
         raise StartFailed("a container without a mount namespace would change the host's mounts")
-    rootfs.build(birth.root, birth.config.get("mounts", ()))
+    rootfs.build(birth.root, birth.config.get("mounts", ()), birth.hierarchies)
 
 
 def enter_root(birth: Birth) -> None:

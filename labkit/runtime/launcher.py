@@ -1,13 +1,9 @@
-"""launcher: a small process that is ready to fork, so a start pays neither for Python nor for a large parent.
+"""launcher: the engine's end of the small process that forks monitors.
 
-Chapter 6. fork(2), unix(7). It has one thread, few imports and no open files,
-and ends with the engine that started it; the monitors it forked live on.
+Chapter 6. fork(2), unix(7). What runs in that process is runtime.forking.
 """
 
-import contextlib
-import gc
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from labkit.kernel import process, trace
+from labkit.kernel import trace
 from labkit.runtime import request as requests
 from labkit.runtime.request import Exec, Run
 
@@ -66,7 +62,7 @@ class Launcher:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         code = (
             f"import sys; sys.path.insert(0, {str(_PACKAGE)!r}); "
-            f"from labkit.runtime import launcher; launcher.serve({theirs.fileno()})"
+            f"from labkit.runtime import forking; forking.serve({theirs.fileno()})"
         )
         environment = {name: os.environ[name] for name in ("LABKIT_CGROUP", "PATH") if name in os.environ}
         with theirs:
@@ -92,36 +88,3 @@ class Launcher:
         """End the launcher; containers that are detached go on."""
         with self._lock:
             self._forget()
-
-
-def serve(descriptor: int) -> None:
-    """The launcher's own loop: a request, a fork."""
-    # What forks from here uses these; imported once, in the parent.
-    from labkit.runtime import exec as executor
-    from labkit.runtime import monitor
-
-    process.set_name("labkit:launch")
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the monitors
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    engine = socket.socket(fileno=descriptor)
-    engine.set_inheritable(False)
-    gc.collect()
-    gc.freeze()  # a collection would touch, and so copy, every page that is shared with the children
-    gc.disable()
-    while True:
-        with contextlib.suppress(ConnectionResetError):
-            asked = requests.receive(engine)
-            if asked is None:
-                return
-            request, files = asked
-            if os.fork() == 0:
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a monitor wants to know how its child ended
-                engine.close()
-                trace.become("monitor", trace.Trace() if request.trace else None)
-                if isinstance(request, Run):
-                    monitor.supervise(request, files)
-                executor.supervise(request, files)
-            for file in files.values():
-                os.close(file)
-            continue
-        return

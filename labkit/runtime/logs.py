@@ -5,9 +5,9 @@ Chapter 6. The json-file format that `docker logs` reads: log, stream, time.
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 MOST_LINE_BYTES = 16 * 1024
@@ -37,8 +37,7 @@ class Log:
             self._partial[stream] = rest
 
     def _append(self, stream: str, line: bytes) -> None:
-        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        record = {"log": line.decode(errors="replace"), "stream": stream, "time": now}
+        record = {"log": line.decode(errors="replace"), "stream": stream, "time": _now()}
         os.write(self._descriptor, (json.dumps(record) + "\n").encode())
 
     def close(self) -> None:
@@ -47,6 +46,12 @@ class Log:
             self._append(stream, rest)
         self._partial.clear()
         os.close(self._descriptor)
+
+
+def _now() -> str:
+    """RFC 3339 with nanoseconds, as Docker writes it."""
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09}Z"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from labkit.errors import LabkitError, StartFailed
-from labkit.kernel import cgroups, mounts, namespaces, process, trace
-from labkit.kernel.cgroups import Cgroup
+from labkit.kernel import cgroups, mounts, namespaces, process, trace, trees
+from labkit.kernel.cgroups import Cgroup, Hierarchy
 from labkit.kernel.namespaces import Namespace
 from labkit.ledger import Ledger
 from labkit.paths import Paths
@@ -44,6 +44,7 @@ class Watch:
     report: socket.socket
     stdio: tuple[int, int, int]
     logged: dict[int, str]  # the reading ends of stdout and stderr where labkit keeps the log
+    hierarchies: list[Hierarchy]
     group: Cgroup | None = None
 
     @property
@@ -58,14 +59,14 @@ class Watch:
         return Ledger.of(paths, self.request.owner)
 
 
-def supervise(request: Run, files: Mapping[str, int]) -> NoReturn:
+def supervise(request: Run, files: Mapping[str, int], hierarchies: list[Hierarchy]) -> NoReturn:
     """Be the monitor of one container; the process ends with it."""
-    trace.note("fork", "the launcher has forked a monitor")
+    trace.note("fork", "the monitor that the launcher had forked takes the request")
     process.set_name(f"labkit:[mon]{request.container_id[:3]}")
     os.setsid()
     report = socket.socket(fileno=files["report"])
     stdio, logged = _stdio(request, files)
-    watch = Watch(request, report, stdio, logged)
+    watch = Watch(request, report, stdio, logged, hierarchies)
     try:
         state = _start(watch)
         for descriptor in set(stdio):
@@ -94,7 +95,7 @@ def _start(watch: Watch) -> State:
     init.keep_mounts_apart()
     for mount in watch.request.mounts:
         mount.apply()
-    watch.group = cgroups.create(watch.request.cgroup, watch.request.limits)
+    watch.group = cgroups.create(watch.request.cgroup, watch.request.limits, watch.hierarchies)
     ours, theirs = handshake.pair()
     pid, pidfd = _clone(watch, config, ours, theirs)
     theirs.close()
@@ -135,7 +136,11 @@ def _clone(
     if pid == 0:
         ours.close()
         trace.become("init", trace.Trace() if watch.request.trace else None)
-        init.run(init.Birth(config, watch.bundle / config["root"]["path"], group, theirs, watch.stdio))
+        init.run(
+            init.Birth(
+                config, watch.bundle / config["root"]["path"], group, theirs, watch.stdio, watch.hierarchies
+            )
+        )
     if inside is not None:
         os.close(inside)
     return pid, pidfd
@@ -200,11 +205,11 @@ def _clean_up(watch: Watch, ended: State) -> None:
     if watch.group:
         watch.group.kill()  # without a pid namespace, others may have stayed
         watch.group.remove()
-    if watch.request.remove:
-        watch.ledger.undo()
-    else:
+    for directory in watch.request.trees:
+        trees.remove(Path(directory))
+    if not watch.request.trees:
         status.save(watch.bundle, ended)
-        watch.ledger.close()
+    watch.ledger.close()
 
 
 def _give_up(watch: Watch, failure: Exception) -> None:

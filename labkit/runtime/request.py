@@ -18,7 +18,7 @@ MSG_CMSG_CLOEXEC = 0x4000_0000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Start a bundle. `attached` ends it with the engine, `remove` undoes its ledger at its end."""
+    """Start a bundle. `attached` ends it with the engine; a container that is kept has no `trees`."""
 
     FILES: ClassVar[tuple[str, ...]] = ("report", "ledger", "stdin", "stdout", "stderr")
 
@@ -31,7 +31,7 @@ class Run:
     limits: Limits
     mounts: tuple[PlannedMount, ...]
     attached: bool
-    remove: bool
+    trees: tuple[str, ...] = ()  # to be removed at its end
     log: str = ""  # where stdout and stderr are kept, instead of the descriptors
     trace: bool = False
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labkit.kernel import cgroups, devices, mounts, trace
+from labkit.kernel import devices, mounts, trace
+from labkit.kernel.cgroups import Hierarchy
 from labkit.kernel.mounts import MountFlag
 
 _FLAGS = {
@@ -60,14 +61,14 @@ def inside(root: Path, destination: str) -> Path:
     return place
 
 
-def build(root: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+def build(root: Path, entries: Sequence[Mapping[str, Any]], hierarchies: Sequence[Hierarchy]) -> None:
     """Mount everything the container has, below `root`, in the order given."""
     for entry in entries:
         flags, options = split_options(entry.get("options", ()))
         target = inside(root, entry["destination"])
         kind, source = entry.get("type", ""), entry.get("source", "")
         if kind == "cgroup":
-            _mount_cgroups(target, flags)
+            _mount_cgroups(target, flags, hierarchies)
             continue
         _make_mount_point(target, source if flags & MountFlag.BIND else "")
         mounts.mount(source, target, kind, flags, options)
@@ -96,10 +97,9 @@ def _fill_dev(dev: Path) -> None:
         (dev / name).mkdir()
 
 
-def _mount_cgroups(target: Path, flags: MountFlag) -> None:
+def _mount_cgroups(target: Path, flags: MountFlag, hierarchies: Sequence[Hierarchy]) -> None:
     """The container's own groups; with a cgroup namespace of its own, they look like the root."""
-    found = cgroups.hierarchies()
-    first = [h for h in found if h.version == 1 and h.controllers]
+    first = [h for h in hierarchies if h.version == 1 and h.controllers]
     if not first:
         mounts.mount("cgroup", target, "cgroup2", flags)
         return
