@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from labkit.errors import LabkitError, StartFailed
 from labkit.kernel import cgroups, namespaces, process, trace
@@ -108,6 +108,6 @@ def _become(
     init.run(Birth(config, Path("/"), None, peer, stdio, []), (enter, *STEPS))
 
 
-def _tell(report: socket.socket, event: str, **content: object) -> None:
+def _tell(report: socket.socket, event: str, **content: Any) -> None:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         handshake.send(report, event, **content, trace=trace.take_rows())

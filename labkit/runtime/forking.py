@@ -56,6 +56,7 @@ def _is_closed(engine: socket.socket) -> bool:
 def _be_the_next(engine: socket.socket, taken: int, hierarchies: list[cgroups.Hierarchy]) -> None:
     """Wait for a request, say that it is taken, and see it through; the process ends here."""
     process.die_with_parent()  # nobody misses one that waits
+    unborn = monitor.get_ready(hierarchies)
     asked = requests.receive(engine)
     if asked is None:
         os._exit(0)
@@ -67,5 +68,7 @@ def _be_the_next(engine: socket.socket, taken: int, hierarchies: list[cgroups.Hi
     request, files = asked
     trace.become("monitor", trace.Trace() if request.trace else None)
     if isinstance(request, Run):
-        monitor.supervise(request, files, hierarchies)
+        monitor.supervise(request, files, hierarchies, unborn)
+    if unborn:
+        unborn.discard()
     executor.supervise(request, files)

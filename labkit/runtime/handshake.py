@@ -1,36 +1,31 @@
 """handshake: how the monitor and the new process take turns.
 
       monitor (host)                      init (inside)
-           │   ── clone3 ──────────────────►  │ join the cgroup, build and enter the root
+           │   ── clone3 ──────────────────►  │ waits, perhaps for long: it is born before it is needed
+           │   ── ORDER, stdio ────────────►  │ join the cgroup, build and enter the root
            │  ◄──────────────────── READY ──  │ with the operations it traced
            │  ◄──────────── socket closes ──  │ the command runs
 
 Closing after READY means that exec worked: the socket is close-on-exec.
-FAILED carries what went wrong instead. unix(7), SOCK_SEQPACKET.
+FAILED carries what went wrong instead. unix(7): SOCK_SEQPACKET, SCM_RIGHTS.
 """
 
 import json
 import socket
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-MOST_BYTES = 1 << 20
+MOST_BYTES = 200_000  # below the kernel's default for one packet, net.core.wmem_default
+MSG_CMSG_CLOEXEC = 0x4000_0000
 
 
 class Message(StrEnum):
-    """What init can say."""
+    """What the two sides can say."""
 
+    ORDER = "order"
     READY = "ready"
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why there is no command running, and the exit code that docker-run(1) gives it."""
-
-    message: str
-    exit_code: int
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -38,13 +33,19 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
 
 
-def send(peer: socket.socket, message: str, **content: Any) -> None:
-    """One message as one packet."""
-    peer.sendall(json.dumps({"message": message, **content}).encode())
+def send(peer: socket.socket, message: str, *, files: Sequence[int] = (), **content: Any) -> None:
+    """One message as one packet, with descriptors that stay open here."""
+    packet = json.dumps({"message": message, **content}).encode()
+    if len(packet) > MOST_BYTES:
+        raise OSError(7, f"{len(packet)} bytes of command, environment and options are too long", message)
+    socket.send_fds(peer, [packet], list(files))
 
 
 def receive(peer: socket.socket) -> dict[str, Any] | None:
-    """The next message; None once the other side is closed."""
-    packet = peer.recv(MOST_BYTES)
-    content: dict[str, Any] | None = json.loads(packet) if packet else None
+    """The next message, its descriptors as `files`; None once the other side is closed."""
+    packet, files, _, _ = socket.recv_fds(peer, MOST_BYTES, 8, MSG_CMSG_CLOEXEC)
+    if not packet:
+        return None
+    content: dict[str, Any] = json.loads(packet)
+    content["files"] = files
     return content

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from labkit.errors import LabkitError, StartFailed
-from labkit.kernel import capabilities, interfaces, libc, mounts, namespaces, process, trace
+from labkit.kernel import capabilities, cgroups, interfaces, libc, mounts, namespaces, process, trace
 from labkit.kernel.cgroups import Cgroup, Hierarchy
+from labkit.kernel.mounts import PlannedMount
 from labkit.kernel.namespaces import Namespace
 from labkit.runtime import handshake, rootfs, spec, users
 from labkit.runtime.handshake import Message
+from labkit.runtime.request import planned
 
 
 @dataclass(slots=True)
@@ -32,8 +34,9 @@ class Birth:
     root: Path
     group: Cgroup | None
     peer: socket.socket
-    stdio: tuple[int, int, int]
+    stdio: Sequence[int]
     hierarchies: list[Hierarchy]
+    first_mounts: Sequence[PlannedMount] = ()  # such as the overlay that is the root
     user: users.User = users.User(0, 0, (), "/")  # noqa: RUF009 (a frozen value)
 
     @property
@@ -60,6 +63,9 @@ def build_root(birth: Birth) -> None:
     """Mount what the container has, below the root that is not yet `/`."""
     if Namespace.MOUNT not in birth.kinds:
         raise StartFailed("a container without a mount namespace would change the host's mounts")
+    mounts.propagate("/", mounts.MountFlag.SLAVE)  # the host's unmounts reach us, our mounts never the host
+    for mount in birth.first_mounts:
+        mount.apply()
     rootfs.build(birth.root, birth.config.get("mounts", ()), birth.hierarchies)
 
 
@@ -157,6 +163,26 @@ STEPS: tuple[Callable[[Birth], None], ...] = (
 )  # fmt: skip
 
 
+def wait_for_order(peer: socket.socket, hierarchies: list[Hierarchy]) -> NoReturn:
+    """Be ready: from here on one message makes a container of this process."""
+    process.die_with_parent()
+    order = handshake.receive(peer)
+    if order is None:
+        os._exit(0)  # the monitor is gone, and nobody will ask
+    trace.become("init", trace.Trace() if order["trace"] else None)
+    run(
+        Birth(
+            order["config"],
+            Path(order["root"]),
+            cgroups.open_existing(order["cgroup"], hierarchies),
+            peer,
+            order["files"],
+            hierarchies,
+            planned(order["mounts"]),
+        )
+    )
+
+
 def run(birth: Birth, steps: Sequence[Callable[[Birth], None]] = STEPS) -> NoReturn:
     """Take the steps and become the command; whatever fails is told to the monitor."""
     try:
@@ -230,8 +256,3 @@ def close_at_exec() -> None:
     libc.syscall(
         "close_range", libc.CLOSE_RANGE, ctypes.c_uint(3), ctypes.c_uint(2**32 - 1), ctypes.c_uint(4)
     )
-
-
-def keep_mounts_apart() -> None:
-    """Let no mount of ours reach the host, and the host's unmounts still reach us."""
-    mounts.propagate("/", mounts.MountFlag.SLAVE)

@@ -1,8 +1,8 @@
 """monitor: stay with one container from its birth to its end, and clean up after it.
 
-Chapter 6. One process for each container. Its mounts are in a mount namespace
-of its own, so none ever shows on the host and none can be left over. A
-detached container outlives the engine; an attached one ends with it.
+Chapter 6. One process for each container. All mounts are made inside, in the
+container's own mount namespace, so none ever shows on the host and none can be
+left over. A detached container outlives the engine; an attached one ends with it.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ import signal
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from labkit.errors import LabkitError, StartFailed
-from labkit.kernel import cgroups, mounts, namespaces, process, trace, trees
+from labkit.kernel import cgroups, process, trace, trees
 from labkit.kernel.cgroups import Cgroup, Hierarchy
 from labkit.kernel.namespaces import Namespace
 from labkit.ledger import Ledger
@@ -37,6 +37,48 @@ class Event:
 
 
 @dataclass(slots=True)
+class Unborn:
+    """A process in namespaces of its own that waits for its order."""
+
+    kinds: Namespace
+    pid: int
+    pidfd: int
+    peer: socket.socket
+
+    @classmethod
+    def clone(cls, kinds: Namespace, hierarchies: list[Hierarchy], group: Cgroup | None = None) -> "Unborn":
+        """Give birth to it; in version 2, straight into its group."""
+        ours, theirs = handshake.pair()
+        inside = None if group is None else os.open(group.all_directories[0], os.O_RDONLY | os.O_CLOEXEC)
+        said = "init with fresh " + " ".join(kind.oci for kind in Namespace if kind in kinds)
+        pid, pidfd = process.clone(int(kinds), cgroup=inside, said=said)
+        if pid == 0:
+            ours.close()
+            init.wait_for_order(theirs, hierarchies)
+        theirs.close()
+        if inside is not None:
+            os.close(inside)
+        return cls(kinds, pid, pidfd, ours)
+
+    def discard(self) -> None:
+        """End it, since the order wants another kind of process."""
+        self.peer.close()
+        process.wait(self.pidfd)
+        os.close(self.pidfd)
+
+
+def get_ready(hierarchies: list[Hierarchy]) -> Unborn | None:
+    """Clone ahead of the request what most requests want.
+
+    Not in version 2: moving a process there later costs more than all that is
+    saved, since the kernel must stop every fork of the machine for it.
+    """
+    if any(h.version == 1 and h.controllers for h in hierarchies):
+        return Unborn.clone(spec.NAMESPACES & ~Namespace.CGROUP, hierarchies)
+    return None
+
+
+@dataclass(slots=True)
 class Watch:
     """One container under supervision."""
 
@@ -45,6 +87,7 @@ class Watch:
     stdio: tuple[int, int, int]
     logged: dict[int, str]  # the reading ends of stdout and stderr where labkit keeps the log
     hierarchies: list[Hierarchy]
+    unborn: Unborn | None
     group: Cgroup | None = None
 
     @property
@@ -59,14 +102,15 @@ class Watch:
         return Ledger.of(paths, self.request.owner)
 
 
-def supervise(request: Run, files: Mapping[str, int], hierarchies: list[Hierarchy]) -> NoReturn:
+def supervise(
+    request: Run, files: Mapping[str, int], hierarchies: list[Hierarchy], unborn: Unborn | None
+) -> NoReturn:
     """Be the monitor of one container; the process ends with it."""
-    trace.note("fork", "the monitor that the launcher had forked takes the request")
     process.set_name(f"labkit:[mon]{request.container_id[:3]}")
     os.setsid()
     report = socket.socket(fileno=files["report"])
     stdio, logged = _stdio(request, files)
-    watch = Watch(request, report, stdio, logged, hierarchies)
+    watch = Watch(request, report, stdio, logged, hierarchies, unborn)
     try:
         state = _start(watch)
         for descriptor in set(stdio):
@@ -91,59 +135,48 @@ def _stdio(request: Run, files: Mapping[str, int]) -> tuple[tuple[int, int, int]
 def _start(watch: Watch) -> State:
     """From a bundle to a running command; StartFailed says why there is none."""
     config = json.loads((watch.bundle / "config.json").read_text())
-    namespaces.unshare(Namespace.MOUNT)
-    init.keep_mounts_apart()
-    for mount in watch.request.mounts:
-        mount.apply()
     watch.group = cgroups.create(watch.request.cgroup, watch.request.limits, watch.hierarchies)
-    ours, theirs = handshake.pair()
-    pid, pidfd = _clone(watch, config, ours, theirs)
-    theirs.close()
-    start_ticks = process.started_at(pid)
-    monitor = {"monitor_pid": os.getpid(), "monitor_start_ticks": process.started_at(os.getpid())}
+    born = _unborn(watch, spec.namespaces_of(config) & ~Namespace.CGROUP)  # that one, once it is in its group
+    start_ticks = process.started_at(born.pid)
+    handshake.send(
+        born.peer,
+        Message.ORDER,
+        files=watch.stdio,
+        config=config,
+        root=str(watch.bundle / config["root"]["path"]),
+        cgroup=watch.request.cgroup,
+        mounts=[asdict(mount) for mount in watch.request.mounts],
+        trace=watch.request.trace,
+    )
     try:
-        _await_exec(ours)
+        _await_exec(born.peer)
     except StartFailed:
-        process.wait(pidfd)
+        process.wait(born.pidfd)
         raise
     finally:
-        ours.close()
-        os.close(pidfd)
+        born.peer.close()
+        os.close(born.pidfd)
     state = State(
         status=Status.RUNNING,
-        pid=pid,
+        pid=born.pid,
         start_ticks=start_ticks,
+        monitor_pid=os.getpid(),
+        monitor_start_ticks=process.started_at(os.getpid()),
         started_at=time.time(),
-        **monitor,  # type: ignore[arg-type]
     )
     status.save(watch.bundle, state)
     return state
 
 
-def _clone(
-    watch: Watch, config: Mapping[str, Any], ours: socket.socket, theirs: socket.socket
-) -> tuple[int, int]:
-    """Give birth to init. The cgroup namespace comes later, once it is in its group."""
-    kinds = spec.namespaces_of(config) & ~Namespace.CGROUP
-    group = watch.group
-    inside = (
-        os.open(group.all_directories[0], os.O_RDONLY | os.O_CLOEXEC)
-        if group and group.version == 2
-        else None
-    )
-    said = "init with " + " ".join(kind.oci for kind in Namespace if kind in kinds)
-    pid, pidfd = process.clone(int(kinds), cgroup=inside, said=said)
-    if pid == 0:
-        ours.close()
-        trace.become("init", trace.Trace() if watch.request.trace else None)
-        init.run(
-            init.Birth(
-                config, watch.bundle / config["root"]["path"], group, theirs, watch.stdio, watch.hierarchies
-            )
-        )
-    if inside is not None:
-        os.close(inside)
-    return pid, pidfd
+def _unborn(watch: Watch, kinds: Namespace) -> Unborn:
+    """The process that was made ahead, if it fits."""
+    if watch.unborn and watch.unborn.kinds == kinds:
+        trace.note("clone3", f"init, process {watch.unborn.pid}, was made ahead of the request")
+        return watch.unborn
+    if watch.unborn:
+        watch.unborn.discard()
+    group = watch.group if watch.group and watch.group.version == 2 else None
+    return Unborn.clone(kinds, watch.hierarchies, group)
 
 
 def _await_exec(peer: socket.socket) -> None:
@@ -199,9 +232,7 @@ def _read_into(log: Log, descriptor: int, stream: str) -> bool:
 
 
 def _clean_up(watch: Watch, ended: State) -> None:
-    """Unmount, remove the cgroup, and then what was made for this run or the record of its end."""
-    for mount in reversed(watch.request.mounts):
-        mounts.unmount(mount.target, mounts.DETACH)
+    """Remove the cgroup, then what was made for this run, or record its end. The mounts went with init."""
     if watch.group:
         watch.group.kill()  # without a pid namespace, others may have stayed
         watch.group.remove()

@@ -3,17 +3,14 @@
 Chapter 6. unix(7) SCM_RIGHTS. Descriptors come in the order of `Run.FILES` and `Exec.FILES`.
 """
 
-import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from labkit.kernel.limits import IoLimit, Limits
 from labkit.kernel.mounts import PlannedMount
-
-MOST_BYTES = 200_000  # below the kernel's default for one packet, net.core.wmem_default
-MSG_CMSG_CLOEXEC = 0x4000_0000
+from labkit.runtime import handshake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,24 +50,25 @@ class Exec:
 
 def send(peer: socket.socket, request: Run | Exec, descriptors: Sequence[int]) -> None:
     """One request; the descriptors stay open here."""
-    packet = json.dumps([type(request).__name__, asdict(request)]).encode()
-    if len(packet) > MOST_BYTES:
-        raise OSError(7, "the command and the environment are too long for one request", request.container_id)
-    socket.send_fds(peer, [packet], list(descriptors))
+    handshake.send(peer, type(request).__name__, files=descriptors, content=asdict(request))
 
 
 def receive(peer: socket.socket) -> tuple[Run | Exec, dict[str, int]] | None:
     """The next request with its descriptors by name; None once the engine is gone."""
-    packet, descriptors, _, _ = socket.recv_fds(peer, MOST_BYTES, 8, MSG_CMSG_CLOEXEC)
-    if not packet:
+    packet = handshake.receive(peer)
+    if packet is None:
         return None
-    kind, content = json.loads(packet)
-    request = Exec(**content) if kind == "Exec" else _run(content)
-    return request, dict(zip(request.FILES, descriptors, strict=True))
+    content = packet["content"]
+    request = Exec(**content) if packet["message"] == "Exec" else _run(content)
+    return request, dict(zip(request.FILES, packet["files"], strict=True))
+
+
+def planned(rows: Iterable[Mapping[str, Any]]) -> tuple[PlannedMount, ...]:
+    """Mounts as they come out of a packet."""
+    return tuple(PlannedMount(**row) for row in rows)
 
 
 def _run(content: dict[str, Any]) -> Run:
     limits = content.pop("limits")
     io = tuple(IoLimit(**row) for row in limits.pop("io"))
-    planned = tuple(PlannedMount(**row) for row in content.pop("mounts"))
-    return Run(**content, limits=Limits(**limits, io=io), mounts=planned)
+    return Run(**{**content, "mounts": planned(content["mounts"])}, limits=Limits(**limits, io=io))
