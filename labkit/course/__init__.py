@@ -64,9 +64,10 @@ A source, notebooks/source/NN_slug.py, is a jupytext py:percent file:
     course.finish()
 
 The solutions between two checks belong to the second. In the student's notebook each becomes
-`raise NotImplementedError()`; a solution that is a bare value is written `answer = ...` before the
-region, so that the stub is the Ellipsis. Tags: nbval-check-output compares a cell whose output is a fact
-(no pids, paths, times in it); nbval-ignore-output for one that differs each time; `parameters` for literals.
+`raise NotImplementedError()`; at the left margin it becomes a comment, so write `answer = ...` before
+the region, and the stub is the Ellipsis. Tags: nbval-check-output compares a cell whose output is a fact
+(no pids, paths, times in it); nbval-ignore-output for one that differs each time (%%trace: its
+HTML has times); `parameters` for literals.
 
 A check, labkit/course/exercises/chNN.py:
 

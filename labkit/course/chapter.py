@@ -16,8 +16,9 @@ from labkit.errors import Invalid, LabkitError, Unsupported
 from labkit.kernel import cgroups, mounts
 from labkit.kernel.cgroups import Cgroup
 from labkit.kernel.limits import Limits
-from labkit.ledger import MARK, Entry, Ledger, end_marked, marked
+from labkit.ledger import MARK, Entry, Ledger
 from labkit.paths import Paths
+from labkit.undo import end_marked, marked
 
 HELPERS_OWN = ("tree", "cgroup")
 """What `scratch` and `cgroup` make, and `finish` takes away itself: not a leak of the reader's."""

@@ -65,11 +65,13 @@ def parse(text: str, file: Path | None = None) -> list[Cell]:
     """The cells of a py:percent text, as jupytext reads it."""
     import jupytext  # slow to import and rarely needed
 
-    return [_cell(cell, file) for cell in jupytext.reads(text, fmt="py:percent").cells]
+    # Its own way with magics also takes `# ls …`, a comment in Python, for a commented command.
+    form = {"extension": ".py", "format_name": "percent", "comment_magics": False}
+    return [_cell(cell, file) for cell in jupytext.reads(text, fmt=form).cells]
 
 
 def _cell(cell: Any, file: Path | None) -> Cell:
-    text = _without_comments(cell.source)
+    text = _with_magics(cell.source) if cell.cell_type == "code" else cell.source
     if text.count(BEGIN) != text.count(END) or text.count(BEGIN_HIDDEN) != text.count(END_HIDDEN):
         where = file.name if file else "source"
         raise Invalid(f"{where}: a marker is not closed in the cell {text[:60]!r}")
@@ -77,13 +79,15 @@ def _cell(cell: Any, file: Path | None) -> Cell:
     return Cell(cell.cell_type, text, tuple(metadata.get("tags", ())), title=metadata.get("title", ""))
 
 
-def _without_comments(text: str) -> str:
-    """A cell magic whose lines are all comments, as shell lines must be in a Python file, without the marks."""
-    magic, _, body = text.partition("\n")
-    lines = body.splitlines()
-    if not magic.startswith("%%") or not all(line.startswith("#") or not line.strip() for line in lines):
-        return text
-    return "\n".join([magic, *(line.removeprefix("#").removeprefix(" ") for line in lines)])
+def _with_magics(text: str) -> str:
+    """`# %%name` and `# %name` as the magics they stand for; lines below that are all comments too."""
+    first, _, rest = text.partition("\n")
+    if not first.startswith("# %%"):
+        return re.sub(r"^# (?=%[a-z])", "", text, flags=re.MULTILINE)
+    lines = rest.splitlines()
+    if all(line.startswith("#") or not line.strip() for line in lines):
+        lines = [line.removeprefix("#").removeprefix(" ") for line in lines]
+    return "\n".join([first.removeprefix("# "), *lines])
 
 
 def _assign(cells: list[Cell]) -> tuple[Cell, ...]:
@@ -106,14 +110,17 @@ def _assign(cells: list[Cell]) -> tuple[Cell, ...]:
 
 
 def _stubbed(text: str) -> str:
-    """Each solution region replaced by a stub at its own indentation."""
+    """Each solution region replaced by a stub at its own indentation.
+
+    At the left margin the stub raises nothing: the line before it gives a bare `...`.
+    """
     lines: list[str] = []
     inside = False
     for line in text.splitlines():
         if line.strip() == BEGIN:
             inside = True
             indentation = line[: len(line) - len(line.lstrip())]
-            lines += [indentation + stub for stub in STUB]
+            lines += [indentation + stub for stub in STUB[: 2 if indentation else 1]]
         elif line.strip() == END:
             inside = False
         elif not inside:
