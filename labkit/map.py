@@ -4,7 +4,6 @@
 """
 
 import ast
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,20 +25,28 @@ def first_line(module: Path) -> str:
 def lines(package: Path = PACKAGE) -> Iterator[str]:
     """The tree, a line for each folder and module."""
     yield "labkit/"
-    there = [layer for layer in LAYERS if (package / layer / "__init__.py").is_file()]
-    loose = sorted(module for module in package.glob("*.py") if module.name != "__init__.py")
-    for layer in there:
-        yield _line("├── ", f"{layer}/", first_line(package / layer / "__init__.py"))
-        modules = sorted(module for module in (package / layer).glob("*.py") if module.name != "__init__.py")
-        for module in modules:
-            branch = "│   └── " if module == modules[-1] else "│   ├── "
-            yield _line(branch, module.name, first_line(module))
-    for module in loose:
-        yield _line("└── " if module == loose[-1] else "├── ", module.name, first_line(module))
+    folders = [package / layer for layer in LAYERS if (package / layer / "__init__.py").is_file()]
+    yield from _branches([*folders, *_modules(package)], "")
 
 
-def _line(branch: str, name: str, text: str) -> str:
-    return f"{branch + name:30}{textwrap.shorten(text, 120, placeholder=' …')}".rstrip()
+def _branches(entries: list[Path], stem: str) -> Iterator[str]:
+    for entry in entries:
+        last = entry == entries[-1]
+        branch = stem + ("└── " if last else "├── ")
+        if entry.is_file():
+            yield _line(branch + entry.name, first_line(entry))
+            continue
+        yield _line(f"{branch}{entry.name}/", first_line(entry / "__init__.py"))
+        folders = sorted(inside.parent for inside in entry.glob("*/__init__.py"))
+        yield from _branches([*_modules(entry), *folders], stem + ("    " if last else "│   "))
+
+
+def _modules(folder: Path) -> list[Path]:
+    return sorted(module for module in folder.glob("*.py") if module.name != "__init__.py")
+
+
+def _line(label: str, text: str) -> str:
+    return f"{label:34}{text}".rstrip()
 
 
 if __name__ == "__main__":
