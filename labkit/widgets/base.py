@@ -24,6 +24,8 @@ def assets(name: str) -> tuple[str, str]:
 class LabWidget(anywidget.AnyWidget):
     """A widget that also is a text and a still picture, for where no JavaScript runs."""
 
+    _ticker: "Ticker"  # only those that look again and again by themselves have one
+
     def text(self) -> str:
         """The picture in characters; the same data give the same text."""
         raise NotImplementedError
@@ -35,6 +37,12 @@ class LabWidget(anywidget.AnyWidget):
     def summary(self) -> str:
         """One sentence that says what is seen, also for those who do not see."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """End the widget, and its thread where it has one."""
+        if hasattr(self, "_ticker"):
+            self._ticker.stop()
+        super().close()
 
     def __repr__(self) -> str:
         return self.text()
@@ -84,7 +92,7 @@ class Ticker:
     def _run(self, seconds: float | None) -> None:
         began = due = time.monotonic()
         try:
-            while seconds is None or due - began < seconds:
+            while seconds is None or due + self._interval / 2 < began + seconds:
                 due += self._interval
                 # After a long pause of the machine go on from now, do not catch up.
                 due = max(due, time.monotonic() - self._interval)

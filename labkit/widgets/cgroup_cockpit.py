@@ -68,11 +68,6 @@ class CgroupCockpit(LabWidget):
         """Wait until the sampling has ended by itself."""
         self._ticker.wait(seconds)
 
-    def close(self) -> None:
-        """End the sampling and the widget."""
-        self._ticker.stop()
-        super().close()
-
     def __enter__(self) -> Self:
         return self.start()
 
@@ -127,10 +122,10 @@ class CgroupCockpit(LabWidget):
         samples = list(self._samples)
         drawing = svg.Drawing(self.summary())
         drawing.text(16, 26, "Control group", "f-ink bold")
-        drawing.text(104, 26, self.path, "f-ink mono", room=480)
+        drawing.text(120, 26, self.path, "f-ink mono", room=480)
         drawing.text(svg.WIDTH - 16, 26, self.state, "f-soft", "end")
         for number, chart in enumerate(CHARTS):
-            cockpit_charts.draw(drawing, chart, samples, 16 + number % 2 * 420.0, 42 + number // 2 * 176.0)
+            cockpit_charts.draw(drawing, chart, samples, 16 + number % 2 * 424.0, 42 + number // 2 * 176.0)
         bottom = 42 + 2 * 176 + 14
         said = events(samples)
         drawing.text(16, bottom, "; ".join(said) or "no events", "f-alarm" if said else "f-soft", room=800)

@@ -131,7 +131,7 @@ def draw(drawing: svg.Drawing, chart: Chart, samples: Samples, x: float, y: floa
     """One chart: its last value in large, the curve, the limit and the marks."""
     first = samples[0]["at"] if samples else 0.0
     span = max(1.0, samples[-1]["at"] - first) if samples else 1.0
-    field = Field(x, y + 48, 408.0, 96.0, first, span, scale(chart, samples))
+    field = Field(x, y + 48, 404.0, 96.0, first, span, scale(chart, samples))
     drawing.text(x, y + 14, chart.title, "f-soft small")
     drawing.box(x, field.top, field.width, field.height, "f-host", 4)
     if not samples:
@@ -163,24 +163,18 @@ def _draw_curves(drawing: svg.Drawing, chart: Chart, samples: Samples, field: Fi
 
 def _draw_marks(drawing: svg.Drawing, chart: Chart, samples: Samples, field: Field) -> None:
     """Frozen stretches on every chart, throttling on the one of CPU, kills on the one of memory."""
-    for begin, end in stretches(samples, "frozen"):
-        drawing.box(
-            field.across(begin),
-            field.top,
-            field.across(end) - field.across(begin),
-            field.height,
-            "f-c6 tint",
-            0,
-        )
+
+    def bands(holds: str, height: float, kind: str) -> None:
+        for begin, end in stretches(samples, holds):
+            x = field.across(begin)
+            drawing.box(x, field.top, field.across(end) - x, height, kind, 0)
+
+    bands("frozen", field.height, "f-c6 tint")
     if chart.title == "CPU":
-        for begin, end in stretches(samples, "throttled_fraction"):
-            drawing.box(
-                field.across(begin), field.top, field.across(end) - field.across(begin), 5, "f-alarm", 0
-            )
+        bands("throttled_fraction", 5, "f-alarm")
     if chart.title == "Memory":
         for sample in (sample for sample in samples if sample["oom_kills_new"]):
             x = field.across(sample["at"])
             drawing.line(x, field.top, x, field.top + field.height, "s-alarm", 1.5)
-            drawing.text(
-                x, field.top - 2, "✕ OOM kill", "f-alarm small", "middle" if x > field.x + 40 else "start"
-            )
+            anchor = "middle" if x > field.x + 40 else "start"
+            drawing.text(x, field.top - 2, "✕ OOM kill", "f-alarm small", anchor)

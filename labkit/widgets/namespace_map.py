@@ -100,21 +100,16 @@ class NamespaceMap(LabWidget):
         """A table with a letter for each namespace and a dot for the host's."""
         head = ["", "process", "", *self.kinds]
         body = [
-            [
-                line["group"],
-                plain.fit(line["name"], 20),
-                line["where"],
-                *(self._sign(line, kind) for kind in self.kinds),
-            ]
+            [line["group"], plain.fit(line["name"], 20), line["where"], *self._signs(line)]
             for line in self.lines
         ]
         more = [f"… and {plain.counted(self.left_out, 'more row')}"] if self.left_out else []
         legend = "the same letter in a column is the same namespace, · is the host's own"
         return "\n".join(["NamespaceMap", *plain.grid([head, *body], right=[2]), *more, legend])
 
-    def _sign(self, line: dict[str, Any], kind: str) -> str:
-        space = self.spaces.get(line["cells"].get(kind, ""))
-        return "" if space is None else space["letter"] or "·"
+    def _signs(self, line: dict[str, Any]) -> list[str]:
+        spaces = (self.spaces.get(line["cells"].get(kind, "")) for kind in self.kinds)
+        return ["" if space is None else space["letter"] or "·" for space in spaces]
 
     def picture(self) -> str:
         """The same map as a drawing: a block for each run of rows in the same namespace."""
@@ -146,7 +141,7 @@ class NamespaceMap(LabWidget):
             drawing.line(16, y, svg.WIDTH - 16, y, "s-edge")
         if first:
             drawing.text(16, y + step / 2 + 4, line["group"], f"f-{svg.hue(line['hue'])} bold", room=84)
-        drawing.text(106, y + step / 2 + 4, line["name"], "f-ink mono", room=84)
+        drawing.text(106, y + step / 2 + 4, line["name"], "f-ink mono", room=84 if line["where"] else 130)
         drawing.text(240, y + step / 2 + 4, line["where"], "f-soft mono small", "end")
 
     def _draw_column(

@@ -12,11 +12,10 @@ import traitlets
 
 from labkit.observe import layers, mounts
 from labkit.observe.layers import PathRow, Stack, Version
-from labkit.widgets import plain, svg
+from labkit.widgets import overlay_picture, plain, svg
 from labkit.widgets.base import LabWidget, Ticker, assets
 
 MOST_EVENTS = 6
-MOST_DRAWN = 60  # rows of the still picture
 
 
 class OverlayMicroscope(LabWidget):
@@ -90,11 +89,6 @@ class OverlayMicroscope(LabWidget):
         """End the watching."""
         self._ticker.stop()
 
-    def close(self) -> None:
-        """End the watching and the widget."""
-        self._ticker.stop()
-        super().close()
-
     def __enter__(self) -> Self:
         return self.watch()
 
@@ -119,127 +113,38 @@ class OverlayMicroscope(LabWidget):
             for word in ("copied up", "deleted", "opaque")
         }
         said = [f"{number} {word}" for word, number in counts.items() if number]
-        paths = plain.counted(len(self.rows), "path")
-        return f"Overlay of {plain.counted(len(self.layers), 'layer')}: {paths}" + (
-            f", {', '.join(said)}" if said else ""
-        )
+        stack = plain.counted(len(self.layers), "layer")
+        return ", ".join([f"Overlay of {stack}: {plain.counted(len(self.rows), 'path')}", *said])
 
     def text(self) -> str:
         """A table: ■ is what is seen, □ hidden, ✕ a whiteout, ▐ an opaque directory."""
         head = ["merged", *(layer["name"] for layer in self.layers), "path", ""]
         body = [
-            ["●" if row["seen"] else "", *map(symbol, row["cells"]), "  " * row["depth"] + row["name"], row["mark"]]
+            ["●" if row["seen"] else "", *map(symbol, row["cells"]), indented(row), row["mark"]]
             for row in self.rows
-        ]  # fmt: skip
+        ]
         more = [f"… and {plain.counted(self.left_out, 'more path')}"] if self.left_out else []
         legend = "● in the merged view  ■ seen  □ hidden  ✕ whiteout  ▐ opaque directory"
         return "\n".join(["OverlayMicroscope", *plain.grid([head, *body]), *more, legend])
 
     def picture(self) -> str:
         """The stack as a drawing, with a line of sight for each path."""
-        top, step, left = 78.0, 24.0, 292.0
         drawing = svg.Drawing(self.summary())
-        drawing.text(16, 26, "Which layer each path comes from", "f-ink bold")
-        width = (svg.WIDTH - left - 14) / max(1, len(self.layers) + 1)
-        shown = self.rows[:MOST_DRAWN]
-        for number, name in enumerate(["merged", *(layer["name"] for layer in self.layers)]):
-            colour = "s-edge f-host" if number == 0 else f"f-{svg.hue(number)} tint"
-            drawing.box(
-                left + width * number + 3,
-                42,
-                width - 6,
-                top - 42 + step * len(shown) + 4,
-                f"{colour} faint",
-                6,
-            )
-            drawing.text(
-                left + width * (number + 0.5),
-                60,
-                name,
-                "f-ink bold" if number == 0 else f"f-{svg.hue(number)} bold",
-                "middle",
-            )
-        for number, row in enumerate(shown):
-            self._draw_row(drawing, row, top + step * number, step, left, width)
-        bottom = top + step * len(shown) + 24
-        hidden = self.left_out + len(self.rows) - len(shown)
-        more = f" · {plain.counted(hidden, 'path')} left out" if hidden else ""
-        drawing.text(
-            16,
-            bottom,
-            f"filled: seen in merged · dashed: hidden · ✕ whiteout · thick edge: opaque directory{more}",
-            "f-soft small",
+        return overlay_picture.draw(
+            drawing, [layer["name"] for layer in self.layers], self.rows, self.left_out
         )
-        return drawing.finish(bottom + 14)
 
-    def _draw_row(
-        self, drawing: svg.Drawing, row: dict[str, Any], y: float, step: float, left: float, width: float
-    ) -> None:
-        base, middle = y + step / 2 + 4, y + step / 2
-        indent = 16 + 14 * row["depth"]
-        drawing.text(
-            indent,
-            base,
-            row["name"],
-            "f-ink mono" if row["seen"] else "f-soft mono struck",
-            room=left - indent - 76,
-        )
-        drawing.text(
-            left - 8,
-            base,
-            row["mark"],
-            "f-alarm small" if row["mark"] == "deleted" else "f-soft small",
-            "end",
-        )
-        seen = [number for number, cell in enumerate(row["cells"], 1) if cell["state"] in ("wins", "merged")]
-        if seen:
-            colour, sight = svg.hue(seen[0]), left + width * (seen[-1] + 0.5)
-            drawing.line(left + width * 0.5, middle, sight, middle, f"s-{colour}", 2)
-            drawing.add("circle", cx=left + width * 0.5, cy=middle, r=5, kind=f"f-{colour}")
-        for number, cell in enumerate(row["cells"], 1):
-            if cell["state"] != "empty":
-                self._draw_cell(
-                    drawing, cell, left + width * number + 12, y + 3, width - 24, step - 6, number
-                )
 
-    def _draw_cell(
-        self,
-        drawing: svg.Drawing,
-        cell: dict[str, Any],
-        x: float,
-        y: float,
-        width: float,
-        height: float,
-        number: int,
-    ) -> None:
-        colour = svg.hue(number)
-        drawing.box(x, y, width, height, "f-paper", 4)
-        if cell["state"] in ("wins", "merged"):
-            drawing.box(x, y, width, height, f"f-{colour} s-{colour} tint", 4)
-        elif cell["state"] == "whiteout":
-            drawing.box(x, y, width, height, "none s-alarm", 4)
-        else:
-            drawing.box(x, y, width, height, "none s-soft dashed", 4)
-        if cell["opaque"]:
-            drawing.box(x + width - 5, y, 5, height, f"f-{colour}", 1)
-        kind = (
-            "f-alarm small"
-            if cell["state"] == "whiteout"
-            else "f-ink small"
-            if cell["state"] != "hidden"
-            else "f-soft small"
-        )
-        drawing.text(x + width / 2, y + height / 2 + 4, cell["said"], kind, "middle", room=width - 8)
+def indented(row: dict[str, Any]) -> str:
+    """The name of a path, below that of its directory."""
+    return f"{'  ' * row['depth']}{row['name']}"
 
 
 def symbol(cell: dict[str, Any]) -> str:
     """A cell in the text."""
     sign = {"wins": "■", "merged": "■", "hidden": "□", "whiteout": "✕", "empty": ""}[cell["state"]]
-    return (
-        sign
-        + ("▐" if cell["opaque"] else "")
-        + (f" {cell['said']}" if cell["state"] in ("wins", "hidden") else "")
-    )
+    wall = "▐" if cell["opaque"] else ""
+    return f"{sign}{wall} {cell['said'] if cell['state'] in ('wins', 'hidden') else ''}".rstrip()
 
 
 def describe(row: PathRow, names: Sequence[str]) -> dict[str, Any]:

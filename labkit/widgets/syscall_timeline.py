@@ -4,6 +4,7 @@ Chapter 0. A lane for each of engine, launcher, monitor and init; a bar for
 each operation, whose colour says which chapter explains it.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -103,10 +104,9 @@ class SyscallTimeline(LabWidget):
             drawing.box(left, y, wide, rows * ROW + 8, "f-host", 4)
             self._draw_lane(drawing, operations, left, wide / span, y + 4)
             y += rows * ROW + 16
-        for part in range(6):
-            x = left + wide * part / 5
-            anchor = "start" if part == 0 else "end" if part == 5 else "middle"
-            drawing.text(x, y + 8, plain.duration(span * part / 5) if part else "0", "f-soft small", anchor)
+        for at in ticks(span):
+            words, anchor = (plain.duration(at), "middle") if at else ("0", "start")
+            drawing.text(left + wide * at / span, y + 8, words, "f-soft small", anchor)
         return drawing.finish(self._draw_legend(drawing, y + 32) + 18)
 
     def _draw_legend(self, drawing: svg.Drawing, y: float) -> float:
@@ -130,7 +130,9 @@ class SyscallTimeline(LabWidget):
             drawing.box(x, top, width, ROW - 2, f"f-{'alarm' if one['error'] else svg.hue(one['hue'])}", 2)
             words = f"✕ {one['call']}" if one["error"] else one["call"]
             until = left + following["at"] * scale if following else end
-            if until - x - width > len(words) * 6.5 + 8:
+            if width > len(words) * 6.5 + 8:
+                drawing.text(x + 5, top + 13, words, "f-paper small bold")
+            elif until - x - width > len(words) * 6.5 + 8:
                 drawing.text(x + width + 4, top + 13, words, "f-ink small")
 
 
@@ -139,6 +141,13 @@ def listed(one: dict[str, Any]) -> list[str]:
     said = plain.fit(one["said"], 90) + (f" ✕ {one['error']}" if one["error"] else "")
     times = [f"{one[when] * 1e3:.3f}" for when in ("at", "took")]
     return [*times, one["process"], one["chapter"], one["call"], said]
+
+
+def ticks(span: float) -> list[float]:
+    """Round times from 0 on, at most eight."""
+    power = 10.0 ** math.floor(math.log10(span / 7))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= span / 7)
+    return [number * step for number in range(int(span / step * 0.99) + 1)]
 
 
 def family_hue(chapter: str) -> int:

@@ -1,10 +1,9 @@
 """One JupyterLab and one Chromium for all browser tests; a fresh profile for each test."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from pages import CHROMIUM, CHROMIUM_FLAGS, LabPage, LabServer
+from pages import CHROMIUM, CHROMIUM_FLAGS, LabPage, LabServer, write_notebook
 from playwright.sync_api import Browser, sync_playwright
 
 
@@ -40,12 +39,4 @@ def lab_page(lab_server: LabServer, browser: Browser) -> Iterator[LabPage]:
 @pytest.fixture
 def notebook(lab_server: LabServer) -> Callable[[str, list[str]], str]:
     """Write a notebook of these code cells into the server's folder; returns its name."""
-    import nbformat
-
-    def write(name: str, cells: list[str]) -> str:
-        made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(made, Path(lab_server.notebooks) / f"{name}.ipynb")
-        return f"{name}.ipynb"
-
-    return write
+    return lambda name, cells: write_notebook(lab_server.notebooks, name, cells)

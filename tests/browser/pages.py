@@ -91,7 +91,8 @@ class LabServer:
     def _environment(self) -> dict[str, str]:
         places = {
             "JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTER_DATA_DIR": "data",
-            "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython",
+            "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+            "IPYTHONDIR": "ipython",
         }  # fmt: skip
         own = {name: str(self.home / place) for name, place in places.items()}
         # By the environment, not as an argument: every user can read arguments in /proc.
@@ -109,7 +110,9 @@ class LabServer:
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.2)
         self._end()
-        raise TimeoutError(f"JupyterLab did not answer in {timeout_seconds} s:\n{self.log.read_text()[-3000:]}")
+        raise TimeoutError(
+            f"JupyterLab did not answer in {timeout_seconds} s:\n{self.log.read_text()[-3000:]}"
+        )
 
     def __exit__(
         self, kind: "type[BaseException] | None", error: "BaseException | None", trace: "TracebackType | None"
@@ -126,6 +129,21 @@ class LabServer:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+
+def write_notebook(folder: Path, name: str, cells: list[str]) -> str:
+    """Put a notebook of these code cells into a folder; returns its file's name."""
+    notebook = {
+        "nbformat": 4, "nbformat_minor": 5,
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "cells": [
+            {"cell_type": "code", "id": f"cell-{number}", "metadata": {}, "execution_count": None,
+             "outputs": [], "source": source}
+            for number, source in enumerate(cells)
+        ],
+    }  # fmt: skip
+    (folder / f"{name}.ipynb").write_text(json.dumps(notebook))
+    return f"{name}.ipynb"
 
 
 class LabPage:
