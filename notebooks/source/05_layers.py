@@ -268,7 +268,8 @@ microscope  # once more, as it stands now
 # %% tags=["nbval-check-output"]
 print("docs in merged:", os.listdir(merged / "docs"))
 news = os.lstat(upper / "news")
-print("upper's news: character device?", stat.S_ISCHR(news.st_mode), (os.major(news.st_rdev), os.minor(news.st_rdev)))
+numbers = os.major(news.st_rdev), os.minor(news.st_rdev)
+print("upper's news: a character device?", stat.S_ISCHR(news.st_mode), numbers)
 print("upper's docs:", os.getxattr(upper / "docs", "trusted.overlay.opaque"))
 print("bottom still has:", (bottom / "news").read_text().strip())
 
@@ -316,7 +317,8 @@ for script in (
 ):
     layers = run_step(layers, script)
     _, merged = lay("view", *layers)
-    print(f"{script:36} stored {sum(map(disk_bytes, layers)) / MiB:5.1f} MiB, visible {disk_bytes(merged) / MiB:5.1f} MiB")
+    stored, visible = sum(map(disk_bytes, layers)), disk_bytes(merged)
+    print(f"{script:36} stored {stored / MiB:5.1f} MiB, visible {visible / MiB:5.1f} MiB")
 
 # %%
 stored = [disk_bytes(layer) / MiB for layer in reversed(layers)]
@@ -335,8 +337,10 @@ assert disk_bytes(merged) < sum(map(disk_bytes, layers)) / 10
 # the step ends. That is why Dockerfiles join their commands with `&&`.
 
 # %%
-joined = run_step([ground], "head -c 24M /dev/urandom > archive && head -c 1M archive > program && rm archive")
-print(f"three steps: {sum(map(disk_bytes, layers)) / MiB:.1f} MiB, one step: {sum(map(disk_bytes, joined)) / MiB:.1f} MiB")
+script = "head -c 24M /dev/urandom > archive && head -c 1M archive > program && rm archive"
+joined = run_step([ground], script)
+for steps, result in (("three steps", layers), ("one step", joined)):
+    print(f"{steps:12} {sum(map(disk_bytes, result)) / MiB:5.1f} MiB")
 
 # %% [markdown]
 # ## Three surprises
@@ -461,7 +465,8 @@ print(f"{containers} copies:   {containers * copy_seconds * 1e3:.0f} ms and {con
 
 # %%
 plot = figures.axes("a root for one more container", "ms", height=1.7)
-plot.barh(["copy", "overlay"], [copy_seconds * 1e3, sorted(mount_seconds)[containers // 2] * 1e3], color=[figures.ORANGE, figures.BLUE])
+median_seconds = sorted(mount_seconds)[containers // 2]
+plot.barh(["copy", "overlay"], [copy_seconds * 1e3, median_seconds * 1e3], color=[figures.ORANGE, figures.BLUE])
 plot.invert_yaxis()
 
 # %% [markdown]
@@ -501,18 +506,18 @@ course.check("05.stack", stack)
 # ## 2. Any name at all
 #
 # Write the text of options for layers whose names may hold `:`, `,` and `\`, here with the **topmost first**.
-# Do it without `mounts.escape_option`: five lines of your own.
+# Do it without `mounts.escape_option`: a few lines of your own.
 
 
 # %%
 def options(layers, upper, work):
     """The options for mount(2), with every path escaped as OverlayFS wants it."""
     ### BEGIN SOLUTION
-    def escaped(path, special):
-        return "".join(f"\\{c}" if c in special else c for c in path)
+    def escaped(path):
+        return path.replace("\\", "\\\\").replace(",", "\\,")
 
-    lowerdir = ":".join(escaped(path, "\\,:") for path in layers)
-    return f"lowerdir={lowerdir},upperdir={escaped(upper, chr(92) + ',')},workdir={escaped(work, chr(92) + ',')}"
+    lowerdir = ":".join(escaped(path).replace(":", "\\:") for path in layers)
+    return f"lowerdir={lowerdir},upperdir={escaped(upper)},workdir={escaped(work)}"
     ### END SOLUTION
 
 
