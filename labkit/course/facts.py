@@ -32,8 +32,18 @@ class FactFailed(LabkitError):
 
 
 def _words(value: Any) -> str:
-    text = value if isinstance(value, str) and value else repr(value)
+    """A value as a reader would write it, not too long."""
+    if isinstance(value, (set, frozenset)):
+        text = ", ".join(sorted(map(_words, value))) or "nothing"
+    elif isinstance(value, Namespace):
+        text = value.oci
+    else:
+        text = value if isinstance(value, str) and value else repr(value)
     return text if len(text) <= LONGEST else text[:LONGEST] + " …"
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 @dataclass(slots=True)
@@ -72,19 +82,13 @@ class Facts:
 
     def is_a(self, answer: Any, *kinds: type) -> None:
         """The answer is of one of these types."""
-        names = " or ".join(kind.__name__ for kind in kinds)
-        self._state(
-            f"the answer is a {names}", isinstance(answer, kinds), f"a {type(answer).__name__}", f"a {names}"
-        )
+        wanted = " or ".join(_a(kind.__name__) for kind in kinds)
+        self._state(f"the answer is {wanted}", isinstance(answer, kinds), _a(type(answer).__name__), wanted)
 
     def is_function(self, answer: Any) -> None:
         """The answer is a function, and not the result of calling one."""
-        self._state(
-            "the answer is a function",
-            callable(answer),
-            f"a {type(answer).__name__}: {_words(answer)}",
-            "a function, without ()",
-        )
+        found = f"{_a(type(answer).__name__)}: {_words(answer)}"
+        self._state("the answer is a function", callable(answer), found, "a function, without ()")
 
     def call(self, answer: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """What the answer returns in a fresh child, by default with a mount namespace of its own."""

@@ -98,6 +98,9 @@ def main() -> None:
         if code is None:
             os.execv("/bin/sh", ["sh", "-euc", order["code"]])
         _run(code, names, order, notebook)
+        _flush()
+        if order["hold"] and os.getpid() == teller:
+            notebook.hear()  # until the notebook lets go
         status = 0
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
@@ -106,8 +109,6 @@ def main() -> None:
             _report(error, notebook, order)
         status = 1
     _flush()
-    if order["hold"] and os.getpid() == teller:
-        notebook.hear()
     os._exit(status & 0xFF)
 
 

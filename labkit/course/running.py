@@ -74,7 +74,7 @@ def run_all(
     _refuse_unknown(course, chapters, parameters)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     outcomes = []
-    with Progress(*columns, console=console, transient=True) as bars:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         everything = bars.add_task("all chapters", total=len(chapters))
         for chapter in chapters:
             bar = bars.add_task(f"{chapter.number} {chapter.title}", total=None)
