@@ -70,15 +70,10 @@ with course.child.start("input()") as ordinary:
 # Suppose a program wants to be called `blue`. There is a call for that, `sethostname(2)`. We would rather not rename your machine, so the child below plays the machine: it has a hostname to itself. Inside it live two processes. One waits; the other changes the name. **Before you run it:** what does the waiting one print, the old name or the new one?
 
 # %% tags=["nbval-check-output"]
-course.child(
-    """
-    neighbour = subprocess.Popen(["sh", "-c", "read go; hostname"], stdin=subprocess.PIPE)
-    socket.sethostname(new_name)
-    neighbour.communicate(b"go\\n")
-    """,
-    namespaces="uts",
-    new_name=new_name,
-)
+# %%child --new uts
+# neighbour = subprocess.Popen(["sh", "-c", "read go; hostname"], stdin=subprocess.PIPE)
+# socket.sethostname(new_name)
+# neighbour.communicate(b"go\n")
 
 # %% [markdown]
 # The neighbour did nothing and was renamed all the same. The name is not the process's, it is the namespace's, and both point to the same one. So the program that wants a name for itself needs a fresh namespace first.
@@ -180,17 +175,13 @@ print("outside:", os.listdir(desk))
 # In a pid namespace the kernel counts processes anew. The obvious attempt comes first. **Before you run it:** after `unshare`, is the caller process 1?
 
 # %% tags=["nbval-check-output"]
-course.child(
-    """
-    namespaces.unshare(Namespace.PID)
-    print("I am process 1:         ", os.getpid() == 1)
-    born = os.fork()
-    if born == 0:
-        print("my child is process 1:  ", os.getpid() == 1)
-        os._exit(0)
-    os.waitpid(born, 0)
-    """
-)
+# %%child
+# namespaces.unshare(Namespace.PID)
+# print("I am process 1:         ", os.getpid() == 1)
+# if os.fork() == 0:
+#     print("my child is process 1:  ", os.getpid() == 1)
+#     os._exit(0)
+# os.wait()
 
 # %% [markdown]
 # A process never changes its pid: too many programs remember their own. So for this kind, `unshare` only says where the *next* child will be born, and the first one born there is process 1.
@@ -256,22 +247,16 @@ for where in ("", "pid"):
             sleeper.read_line()
             signal.pidfd_send_signal(sleeper.pidfd, number)
             ended = ends_within(sleeper, 0.3)
-        print(
-            f"{number.name} to {'process 1' if where else 'an ordinary process':20}",
-            "ends it" if ended else "is not heard",
-        )
+        whom = "process 1" if where else "an ordinary process"
+        print(f"{number.name} to {whom:20}", "ends it" if ended else "is not heard")
 
 # %% [markdown]
 # SIGTERM to process 1 vanishes; SIGKILL from outside always works. Now you know why `docker stop` sits there for ten seconds with so many images: it sends SIGTERM, nobody inside listens, and then the time is up and SIGKILL follows. **Before you run it:** and SIGKILL from *inside*, from a child of process 1?
 
 # %% tags=["nbval-check-output"]
-course.child(
-    """
-    subprocess.run(["sh", "-c", "kill -KILL 1"])
-    print("process", os.getpid(), "after SIGKILL from its own child: still here")
-    """,
-    namespaces="pid",
-)
+# %%child --new pid
+# subprocess.run(["sh", "-c", "kill -KILL 1"])
+# print("process", os.getpid(), "after SIGKILL from its own child: still here")
 
 
 # %% [markdown]
@@ -418,20 +403,16 @@ with course.child.start(read_own, namespaces="cgroup", cgroup=box) as member:
 # The youngest kind, from Linux 5.6. It shifts clocks, but only two of them. **Before you run it:** the child moves its namespace ahead by a month. What will differ inside: the date, or the time since boot?
 
 # %% tags=["nbval-check-output"]
-course.child(
-    """
-    clocks = {"time since boot": time.CLOCK_BOOTTIME, "date and time": time.CLOCK_REALTIME}
-    then = {name: time.clock_gettime(clock) for name, clock in clocks.items()}
-    namespaces.unshare(Namespace.TIME)
-    Path("/proc/self/timens_offsets").write_text(f"boottime {days * 86400} 0")
-    if os.fork() == 0:
-        for name, clock in clocks.items():
-            print(f"{name:16}", round((time.clock_gettime(clock) - then[name]) / 86400), "days ahead")
-        os._exit(0)
-    os.wait()
-    """,
-    days=days_ahead,
-)
+# %%child
+# clocks = {"time since boot": time.CLOCK_BOOTTIME, "date and time": time.CLOCK_REALTIME}
+# before = {name: time.clock_gettime(clock) for name, clock in clocks.items()}
+# namespaces.unshare(Namespace.TIME)
+# Path("/proc/self/timens_offsets").write_text(f"boottime {days_ahead * 86400} 0")
+# if os.fork() == 0:
+#     for name, clock in clocks.items():
+#         print(f"{name:16}", round((time.clock_gettime(clock) - before[name]) / 86400), "days ahead")
+#     os._exit(0)
+# os.wait()
 
 # %% [markdown]
 # The date is the same for everybody; only the clocks that count from boot can be shifted. That is no whim: a process that is moved to another machine, frozen and thawed, must not see its uptime jump back, and this kind was made for that. Docker does not use it. As with pids, only children born after the call live in it, so the offsets are written first and the fork comes second.
@@ -555,14 +536,14 @@ for name, kinds in where.items():
     print(f"{name:7} apart from us in:", ", ".join(kinds) or "nothing")
 
 # %% [markdown]
-# The second row is what Kubernetes calls a pod: containers with one network between them and the rest to themselves. `docker run --network container:box` asks for the same.
+# The helper's row is what Kubernetes calls a pod: containers with one network between them and the rest to themselves. `docker run --network container:box` asks for the same.
 #
 # **Your turn.** Write what is behind such a map, and behind `lsns(8)`: find all processes that share a namespace. Processes come and go while you look, and some have ended and not been fetched yet, so be prepared that a link cannot be read.
 
 
 # %%
 def companions(pid, kind):
-    """The pids of all processes in the same namespace as `pid`; `kind` is a name as in /proc/PID/ns, such as "uts"."""
+    """The pids of all processes that share this namespace with `pid`; `kind` is "uts", "mnt", "net" …"""
     ### BEGIN SOLUTION
     wanted = os.readlink(f"/proc/{pid}/ns/{kind}")
     found = []
