@@ -32,8 +32,9 @@ def lab_page(lab_server: LabServer, browser: Browser) -> Iterator[LabPage]:
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
     page.set_default_timeout(60_000)
-    yield LabPage(page, lab_server)
-    context.close()
+    lab = LabPage(page, lab_server)
+    yield lab
+    lab.close()
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
-from playwright.sync_api import ConsoleMessage, Page
+from playwright.sync_api import ConsoleMessage, Locator, Page
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -38,6 +38,7 @@ RUN_ALL = """async () => {
     await panel.sessionContext.session.kernel.info;
     await window.jupyterapp.commands.execute('notebook:run-all-cells');
 }"""
+END_KERNEL = "() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()"
 CELL_ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets
     .filter(cell => cell.model.type === 'code')
     .flatMap(cell => cell.model.outputs.toJSON())
@@ -152,6 +153,7 @@ class LabPage:
     def __init__(self, page: Page, server: LabServer) -> None:
         self.page = page
         self.server = server
+        self.theme = "light"
         self.complaints: list[str] = []
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
         page.on("console", self._hear)
@@ -170,6 +172,7 @@ class LabPage:
 
     def use_theme(self, theme: str) -> None:
         """Change JupyterLab's theme and wait until the page has it."""
+        self.theme = theme
         self.page.evaluate(
             "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", THEMES[theme]
         )
@@ -180,6 +183,12 @@ class LabPage:
         """Run the notebook to its end; which cells failed is in `cell_errors`."""
         self.page.evaluate(RUN_ALL)
 
+    def close(self) -> None:
+        """End the notebook's kernel, which would outlive the page, and then the page with its profile."""
+        if self.page.locator(".jp-Notebook").count():
+            self.page.evaluate(END_KERNEL)
+        self.page.context.close()
+
     def cell_errors(self) -> list[str]:
         """The errors in the outputs of the notebook's cells."""
         errors: list[str] = self.page.evaluate(CELL_ERRORS)
@@ -189,11 +198,14 @@ class LabPage:
         """Close the side bar, so a picture shows the notebook."""
         self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
 
-    def keep_picture(self, name: str, **options: Any) -> Path:
-        """Keep a screenshot among the artefacts."""
+    def keep_picture(self, name: str, of: "Locator | None" = None) -> Path:
+        """Keep a screenshot, of the page or of one element, among the artefacts."""
         ARTIFACTS.mkdir(exist_ok=True)
         place = ARTIFACTS / f"{name}.png"
-        self.page.screenshot(path=place, **options)
+        if of is None:
+            self.page.screenshot(path=place)
+        else:
+            of.screenshot(path=place)
         return place
 
 

@@ -1,0 +1,239 @@
+"""The four widgets in a real JupyterLab and a real Chromium, in both themes."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pages import LabPage, LabServer, run_all_cells, write_notebook
+from playwright.sync_api import Browser, expect
+
+from labkit.kernel import cgroups
+from labkit.kernel.limits import Limits
+
+pytestmark = pytest.mark.requires("root", "cgroups", "chromium")
+
+EVIL = "<img src=x onerror=window.harmed=1>"
+PREPARE = """
+from labkit.kernel import cgroups
+from labkit.kernel.trace import Operation
+from labkit.widgets import CgroupCockpit, NamespaceMap, OverlayMicroscope, SyscallTimeline
+"""
+OPERATIONS = f"""
+SyscallTimeline([
+    Operation("engine", "cgroup.mkdir", "/sys/fs/cgroup/labkit/web", 1.000, 0.0004),
+    Operation("launcher", "clone3", "fresh namespaces", 1.0005, 0.002),
+    Operation("init", "mount", {EVIL!r}, 1.003, 0.001),
+    Operation("init", "mknod", "/dev/null", 1.0041, 0.00001, "Operation not permitted"),
+    Operation("init", "execve", "/bin/true", 1.005, 0.0),
+])
+"""
+
+
+@pytest.fixture(scope="module")
+def stranger() -> Iterator[int]:
+    """A process in namespaces of its own, whose name is hostile."""
+    script = f"printf %s {EVIL[:14]!r} > /proc/self/comm; echo ready; read wait"
+    starter = subprocess.Popen(
+        ["unshare", "--uts", "--net", "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert starter.stdin is not None
+    assert starter.stdout is not None
+    assert starter.stdout.readline() == b"ready\n"
+    yield starter.pid
+    starter.kill()
+    starter.communicate()
+
+
+@pytest.fixture(scope="module")
+def group() -> Iterator[str]:
+    path = f"{cgroups.HOME}/widgets-{os.getpid()}"
+    made = cgroups.create(path, Limits(processes=9))
+    yield path
+    made.kill()
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("layers")
+    for file in ("low/etc/hosts", "low/etc/motd", "up/etc/hosts", f"up/{EVIL}"):
+        (home / file).parent.mkdir(parents=True, exist_ok=True)
+        (home / file).write_text(file)
+    return home
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def shown(
+    request: pytest.FixtureRequest,
+    lab_server: LabServer,
+    browser: Browser,
+    stranger: int,
+    group: str,
+    layers: Path,
+) -> Iterator[LabPage]:
+    """A notebook with all four widgets, run whole."""
+    low, up = str(layers / "low"), str(layers / "up")
+    cells = [
+        PREPARE,
+        f"import os; NamespaceMap([os.getpid(), {stranger}])",
+        f"cockpit = CgroupCockpit(cgroups.open_existing({group!r})).start(); cockpit",
+        f"microscope = OverlayMicroscope([{low!r}], {up!r}).watch(); microscope",
+        OPERATIONS,
+    ]
+    name = write_notebook(lab_server.notebooks, f"widgets-{request.param}", cells)
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = LabPage(context.new_page(), lab_server)
+    run_all_cells(page, name, request.param)
+    page.focus_on_notebook()
+    yield page
+    page.close()
+
+
+def test_each_widget_is_drawn_and_the_page_has_no_complaint(shown):
+    for name in ("map", "cockpit", "overlay", "timeline"):
+        widget = shown.page.locator(f".lk-{name}")
+        expect(widget).to_be_visible()
+        shown.keep_picture(f"{name}-{shown.theme}", of=widget)
+
+    assert shown.complaints == []
+
+
+def test_a_hostile_name_is_shown_and_does_nothing(shown):
+    expect(shown.page.locator(".lk-overlay .lk-name", has_text=EVIL)).to_have_count(1)
+    expect(shown.page.locator(".lk-map .lk-who", has_text=EVIL[:14])).to_have_count(1)
+    shown.page.locator(".lk-timeline .lk-bar").nth(2).click()
+    expect(shown.page.locator(".lk-timeline .lk-detail")).to_contain_text(EVIL)
+
+    assert shown.page.locator(".labkit img").count() == 0
+    assert shown.page.evaluate("window.harmed") is None
+
+
+def test_the_ground_follows_the_theme(shown):
+    light = """element => {
+        const canvas = document.createElement("canvas").getContext("2d");
+        canvas.fillStyle = getComputedStyle(element).backgroundColor;
+        canvas.fillRect(0, 0, 1, 1);
+        return canvas.getImageData(0, 0, 1, 1).data[1];
+    }"""
+    for widget in shown.page.locator(".labkit").all():
+        ground = widget.evaluate(light)
+        assert (ground > 200) == (shown.theme == "light"), ground
+
+
+def test_a_click_on_a_namespace_lights_up_its_members_and_tells_its_inode(shown, stranger):
+    inode = os.stat(f"/proc/{stranger}/ns/uts").st_ino
+    cell = shown.page.locator(f'.lk-map .lk-cell[data-key="uts:{inode}"]')
+    cell.click()
+
+    expect(cell).to_have_attribute("aria-pressed", "true")
+    expect(shown.page.locator(".lk-map .lk-lit.lk-cell")).to_have_count(1)
+    expect(shown.page.locator(".lk-map .lk-detail")).to_contain_text(str(inode))
+
+
+def test_arrow_keys_walk_over_the_map_and_escape_lets_go(shown):
+    cells = shown.page.locator(".lk-map .lk-cell")
+    cells.first.click()
+    shown.page.keyboard.press("ArrowRight")
+    expect(cells.nth(1)).to_be_focused()
+    shown.page.keyboard.press("ArrowDown")
+    shown.page.keyboard.press("Enter")
+    expect(cells.nth(9)).to_have_attribute("aria-pressed", "true")
+    shown.page.keyboard.press("Escape")
+
+    expect(shown.page.locator('.lk-map [aria-pressed="true"]')).to_have_count(0)
+
+
+def test_a_click_on_a_path_tells_its_versions_and_which_one_wins(shown):
+    path = shown.page.locator('.lk-overlay .lk-path[data-path="etc/hosts"]')
+    path.click()
+    detail = shown.page.locator(".lk-overlay .lk-detail")
+
+    expect(path).to_have_attribute("aria-expanded", "true")
+    expect(detail.locator("dt")).to_have_text(["upper", "lower 1"])
+    expect(detail.locator("dd").first).to_contain_text("wins")
+    expect(detail.locator("dd").last).to_contain_text("hidden")
+    shown.keep_picture(f"overlay-chosen-{shown.theme}", of=shown.page.locator(".lk-overlay"))
+
+
+def test_a_copy_up_is_seen_as_it_happens(shown, layers):
+    copy = layers / "up/etc/motd"
+    row = shown.page.locator(".lk-overlay tr", has=shown.page.locator('[data-path="etc/motd"]'))
+    expect(row).not_to_contain_text("copied up")
+    copy.write_text("changed")
+    try:
+        expect(row).to_contain_text("copied up", timeout=5000)
+        expect(shown.page.locator(".lk-overlay .lk-events")).to_contain_text("copied up etc/motd")
+    finally:
+        copy.unlink()
+
+
+def test_arrow_keys_walk_along_the_operations_and_zoom(shown):
+    timeline = shown.page.locator(".lk-timeline")
+    timeline.locator(".lk-bar").first.click()
+    expect(timeline.locator(".lk-detail")).to_contain_text("1 of 5")
+    shown.page.keyboard.press("ArrowRight")
+    expect(timeline.locator(".lk-detail")).to_contain_text("clone3 fresh namespaces")
+    expect(timeline.locator(".lk-detail")).to_contain_text("chapter 02")
+    before = float(timeline.locator(".lk-chosen .lk-mark").get_attribute("width"))
+    shown.page.keyboard.press("+")
+
+    expect(timeline.locator(".lk-bar")).not_to_have_count(5)
+    assert float(timeline.locator(".lk-chosen .lk-mark").get_attribute("width")) > 1.5 * before
+    shown.page.keyboard.press("0")
+    expect(timeline.locator(".lk-bar")).to_have_count(5)
+
+
+def test_an_operation_that_was_refused_says_why(shown):
+    shown.page.locator(".lk-timeline .lk-failed").click()
+
+    expect(shown.page.locator(".lk-timeline .lk-detail")).to_contain_text("refused: Operation not permitted")
+    shown.keep_picture(f"timeline-chosen-{shown.theme}", of=shown.page.locator(".lk-timeline"))
+
+
+def test_the_cockpit_follows_the_group_live(shown, group):
+    cockpit = shown.page.locator(".lk-cockpit")
+    processes = cockpit.locator('[aria-label="Processes"] .lk-value')
+    expect(cockpit.locator(".lk-state")).to_have_text("live")
+    expect(cockpit).to_contain_text("limit 9 processes")
+    with subprocess.Popen(["sleep", "60"]) as child:
+        cgroups.open_existing(group).add(child.pid)
+        expect(processes).to_have_text("1 process", timeout=5000)
+        child.kill()
+
+    expect(processes).to_have_text("0 processes", timeout=5000)
+
+
+def test_a_frozen_group_is_told_and_marked(shown, group):
+    cockpit = shown.page.locator(".lk-cockpit")
+    made = cgroups.open_existing(group)
+    made.freeze()
+    try:
+        expect(cockpit.locator(".lk-state")).to_have_text("frozen", timeout=5000)
+        expect(cockpit.locator(".lk-frozen").first).to_be_attached()
+    finally:
+        made.freeze(False)
+
+    expect(cockpit.locator(".lk-state")).to_have_text("live", timeout=5000)
+
+
+def test_the_cockpits_button_shortens_the_time_that_is_shown(shown):
+    button = shown.page.locator(".lk-cockpit .lk-span")
+    button.click()
+    expect(button).to_have_text("show 60 s")
+    button.click()
+
+    expect(button).to_have_text("show the last 10 s")
+
+
+def test_the_saved_notebook_holds_the_text_and_the_still_picture(shown, lab_server):
+    shown.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    saved = json.loads((lab_server.notebooks / f"widgets-{shown.theme}.ipynb").read_text())
+    bundles = [output["data"] for cell in saved["cells"] for output in cell["outputs"] if "data" in output]
+
+    assert len(bundles) == 4
+    for bundle in bundles:
+        assert "".join(bundle["text/html"]).startswith('<img src="data:image/svg+xml;base64,')
+        assert "object at 0x" not in "".join(bundle["text/plain"])
