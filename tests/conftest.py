@@ -23,8 +23,8 @@ GUARDED = ("kernel", "system", "contract", "notebooks", "browser")
 LOCK = Path("/run/labkit-tests.lock")
 
 
-def pytest_configure() -> None:
-    os.environ[leftovers.SESSION] = str(os.getpid())
+def pytest_unconfigure() -> None:
+    leftovers.remove_home()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -62,12 +62,14 @@ def is_guarded(node: pytest.Item | pytest.Collector) -> bool:
 
 
 @contextmanager
-def nothing_left(what: str) -> Iterator[None]:
+def nothing_left(node: pytest.Item | pytest.Collector) -> Iterator[None]:
     """Fail and name what is there afterwards and was not before."""
+    # Chromium starts and ends helpers as it likes, for as long as the browser itself lives.
+    but = ("processes",) if "browser" in node.path.parts else ()
     before = leftovers.take()
     yield
-    if left := leftovers.left_since(before):
-        pytest.fail(f"{what} left behind:\n  " + "\n  ".join(left), pytrace=False)
+    if left := leftovers.left_since(before, but):
+        pytest.fail(f"{node.name} left behind:\n  " + "\n  ".join(left), pytrace=False)
 
 
 @contextmanager
@@ -89,7 +91,7 @@ def nothing_left_by_the_module(request: pytest.FixtureRequest) -> Iterator[None]
     if not is_guarded(request.node):
         yield
         return
-    with nothing_left(request.node.name):
+    with nothing_left(request.node):
         yield
 
 
@@ -98,7 +100,7 @@ def nothing_left_by_the_test(request: pytest.FixtureRequest) -> Iterator[None]:
     if not is_guarded(request.node):
         yield
         return
-    with alone(), nothing_left(request.node.name):
+    with alone(), nothing_left(request.node):
         yield
 
 

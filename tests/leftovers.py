@@ -1,7 +1,8 @@
 """leftovers: what a test must leave as it found it, seen before and after.
 
 The kernel is asked, not labkit: mountinfo, /sys/class/net, nft, the cgroup
-file systems, /proc and /sys/block.
+file systems, /proc and /sys/block. A run has control groups and a mark of its
+own, so a student's lab on the same machine is never taken for a leftover.
 """
 
 import os
@@ -13,10 +14,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 SESSION = "LABKIT_TEST_SESSION"
-"""In the environment of all that a test run starts: tells its processes from those of another run."""
+"""In the environment of all that a test run starts."""
 
-OWNER = "LABKIT_OWNER"
-NAME = "labkit"
+HOME = os.path.join(os.environ.get("LABKIT_CGROUP", ""), f"labkit-test-{os.getpid()}")  # noqa: PTH118 (relative)
+"""The control group below which a run's groups lie, in every hierarchy."""
+
+os.environ |= {SESSION: str(os.getpid()), "LABKIT_CGROUP": HOME}  # before labkit.kernel.cgroups reads it
+
 COMINGS_AND_GOINGS = ("/run/user/", "/run/credentials/", "/run/systemd/", "/proc/sys/fs/binfmt_misc")
 """Mounts that an init system makes and unmakes at any time."""
 
@@ -32,11 +36,12 @@ class Snapshot:
     processes: frozenset[str]
     loops: frozenset[str]
 
-    def beyond(self, before: "Snapshot") -> list[str]:
+    def beyond(self, before: "Snapshot", but: tuple[str, ...] = ()) -> list[str]:
         """What is here and was not there before, each with its kind."""
         return [
             f"{kind.name}: {name}"
             for kind in fields(self)
+            if kind.name not in but
             for name in sorted(getattr(self, kind.name) - getattr(before, kind.name))
         ]
 
@@ -53,10 +58,10 @@ def take() -> Snapshot:
     )
 
 
-def left_since(before: Snapshot, patience_seconds: float = 3.0) -> list[str]:
+def left_since(before: Snapshot, but: tuple[str, ...] = (), patience_seconds: float = 2.0) -> list[str]:
     """What was left; an end that is under way (a process, its cgroup) is waited for."""
     deadline = time.monotonic() + patience_seconds
-    while left := take().beyond(before):
+    while left := take().beyond(before, but):
         if time.monotonic() > deadline:
             return left
         time.sleep(0.05)
@@ -82,44 +87,59 @@ def tables() -> list[str]:
     return listed.stdout.splitlines()
 
 
+def cgroup_roots() -> list[str]:
+    """Where each cgroup file system is mounted."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line.split(" ")[4] for line in lines if " - cgroup" in line]
+
+
 def cgroups() -> list[str]:
-    """The groups below labkit's, in every hierarchy. Others' come and go with an init system."""
-    roots = [
-        line.split(" ")[4]
-        for line in Path("/proc/self/mountinfo").read_text().splitlines()
-        if " - cgroup" in line
-    ]
-    return [
-        directory
-        for root in roots
-        for directory, _, _ in os.walk(root)
-        if NAME in directory.removeprefix(root) and Path(directory).name != NAME
-    ]
+    """The groups below this run's own, in every hierarchy."""
+    homes = [f"{root}/{HOME}" for root in cgroup_roots()]
+    return [directory for home in homes for directory, _, _ in os.walk(home) if directory != home]
+
+
+def remove_home() -> None:
+    """At the end of a run: take away its own groups, which are empty where nothing was left."""
+    for root in cgroup_roots():
+        for directory, _, _ in os.walk(f"{root}/{HOME}", topdown=False):
+            with suppress(OSError):  # something was left, and has been told
+                os.rmdir(directory)  # noqa: PTH106 (a control group is removed by rmdir(2))
 
 
 def processes() -> list[str]:
-    """Processes that carry our mark, or labkit's name, and are not another test run's."""
+    """Processes that this run has started, at whatever remove."""
     found = []
+    family = descendants(os.getpid())
     for process in Path("/proc").glob("[0-9]*"):
-        if process.name == str(os.getpid()):
-            continue
         with suppress(OSError):  # it ended while we looked
             environment = (process / "environ").read_bytes()
-            name = (process / "comm").read_text().strip()
+            groups = (process / "cgroup").read_text()
             state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-            if is_ours(environment, name) and state != "Z":
+            if state != "Z" and (int(process.name) in family or is_ours(environment, groups)):
+                name = (process / "comm").read_text().strip()
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 found.append(f"{process.name} {name} ({command.strip()[:80]})")
     return found
 
 
-def is_ours(environment: bytes, name: str) -> bool:
-    """Whether this run started a process of this environment and name, or labkit did outside of a run."""
-    marks = dict(word.partition(b"=")[::2] for word in environment.split(b"\0"))
-    session = marks.get(SESSION.encode())
-    if session is not None:
-        return session.decode() == os.environ.get(SESSION)
-    return OWNER.encode() in marks or name.startswith(NAME)
+def is_ours(environment: bytes, groups: str) -> bool:
+    """Whether a process with this environment and these control groups comes from this run."""
+    mark = f"{SESSION}={os.getpid()}".encode()
+    return mark in environment.split(b"\0") or f"/{HOME}/" in groups
+
+
+def descendants(ancestor: int) -> set[int]:
+    """The processes below one, as long as the line of parents is not broken."""
+    parents = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    found, new = set(), {ancestor}
+    while new:
+        new = {pid for pid, parent in parents.items() if parent in new}
+        found |= new
+    return found
 
 
 def loops() -> list[str]:
