@@ -8,11 +8,12 @@ wins, a whiteout ends the search, an opaque directory ends it for what is below.
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-MOST_ROWS = 500
+MOST_ROWS = 200
 
 KINDS = {
     stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink", stat.S_IFCHR: "device",
@@ -57,12 +58,19 @@ class PathRow:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The layers and their paths; `left_out` says how many paths did not fit."""
+    """The layers and all their paths."""
 
     layers: tuple[str, ...]  # names, topmost first
     directories: tuple[str, ...]  # where each lies
     rows: tuple[PathRow, ...]
-    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shortened:
+    """As many rows as fit, and how many of which directory are not among them."""
+
+    rows: tuple[PathRow, ...]
+    left_out: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +81,32 @@ class Change:
     what: str  # created, copied up, made opaque, changed, deleted or came back
 
 
-def look(
-    lower: "Sequence[os.PathLike[str] | str]",
-    upper: "os.PathLike[str] | str | None" = None,
-    *,
-    most_rows: int = MOST_ROWS,
-) -> Stack:
+def look(lower: "Sequence[os.PathLike[str] | str]", upper: "os.PathLike[str] | str | None" = None) -> Stack:
     """A row for every path of these layers; `lower` has the topmost first, as lowerdir has."""
     layers = [("upper", Path(upper))] if upper is not None else []
     layers += [(f"lower {number}", Path(place)) for number, place in enumerate(lower, 1)]
     for _, place in layers:
         os.stat(place)  # a layer that is not there is an error, an empty one is not
-    rows: list[PathRow] = []
-    left_out = 0
-    for row in _walk(layers, "", 0, {name for name, _ in layers}):
-        if len(rows) < most_rows:
-            rows.append(row)
-        else:
-            left_out += 1
     names, places = [name for name, _ in layers], [str(place) for _, place in layers]
-    return Stack(tuple(names), tuple(places), tuple(rows), left_out)
+    return Stack(tuple(names), tuple(places), tuple(_walk(layers, "", 0, set(names))))
+
+
+def shorten(rows: Sequence[PathRow], most_rows: int = MOST_ROWS) -> Shortened:
+    """Keep what tells of the overlay at work, with the directories above it, then the first of the others."""
+    kept: set[str] = set()
+    for row in sorted(rows, key=lambda row: not _is_telling(row)):  # stable: the others in their order
+        if len(kept) == most_rows:
+            break
+        family = {row.path, *(str(above) for above in PurePosixPath(row.path).parents if above.name)}
+        if len(kept | family) <= most_rows:
+            kept |= family
+    missing = Counter(row.path.rpartition("/")[0] for row in rows if row.path not in kept)
+    return Shortened(tuple(row for row in rows if row.path in kept), dict(missing.most_common()))
+
+
+def _is_telling(row: PathRow) -> bool:
+    """Whether a path shows what an overlay does: its own version in upper, or one that hides another."""
+    return row.kind != "directory" and (len(row.versions) > 1 or row.origin == "upper" or row.is_deleted)
 
 
 def _walk(layers: list[tuple[str, Path]], inside: str, depth: int, seen: set[str]) -> Iterator[PathRow]:

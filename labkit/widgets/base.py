@@ -96,7 +96,12 @@ class Ticker:
                 due += self._interval
                 # After a long pause of the machine go on from now, do not catch up.
                 due = max(due, time.monotonic() - self._interval)
-                if self._enough.wait(max(0.0, due - time.monotonic())) or not self._tick():
+                if self._enough.wait(max(0.0, due - time.monotonic())):
                     break
+                used = time.thread_time()
+                if not self._tick():
+                    break
+                # Whoever looks at something large looks less often: a tenth of one CPU at most.
+                due = max(due, time.monotonic() + 9 * (time.thread_time() - used) - self._interval)
         finally:
             self._at_end()

@@ -66,10 +66,10 @@ function render({ model, el }) {
     const fresh = new Set(known ? [...now].filter(([path, text]) => known.get(path) !== text).map(([path]) => path) : []);
     known = now;
     const more = model.get("left_out");
-    root.replaceChildren(
+    root.replaceChildren(...[
       html("div", { class: "lk-head" }, html("span", { class: "lk-title" }, "Which layer each path comes from"),
         html("span", { class: "lk-note" }, model.get("watching") ? "watching · " : "",
-          `${rows.length} paths` + (more ? `, ${more} left out` : "") + " · filled: seen · dashed: hidden · thick edge: opaque")),
+          `${rows.length} paths · filled: seen · dashed: hidden · thick edge: opaque`)),
       html("div", { class: "lk-scroll" }, html("table", { "aria-label": "Paths and the layers that have them" },
         html("thead", {}, html("tr", {}, html("th", {}), html("th", {}),
           html("th", { scope: "col", class: "lk-plane lk-eye", title: model.get("merged") }, "merged",
@@ -77,7 +77,7 @@ function render({ model, el }) {
           ...layers.map((layer, column) => html("th", { scope: "col", class: `lk-plane ${hue(column + 1)}`, title: layer.place }, layer.name,
             html("div", { class: "lk-place lk-mono" }, layer.place.split("/").slice(-2).join("/")))))),
         html("tbody", {}, ...rows.map((row) => line(row, fresh))))),
-      happenings(), html("div", { class: "lk-detail", "aria-live": "polite" }));
+      more ? html("div", { class: "lk-note" }, `left out: ${more}`) : null, happenings(), html("div", { class: "lk-detail", "aria-live": "polite" })].filter(Boolean));
     const buttons = [...root.querySelectorAll(".lk-path")];
     const entry = buttons.find((one) => one.dataset.path === (focused ?? chosen)) ?? buttons[0];
     if (entry) entry.tabIndex = 0;

@@ -11,7 +11,7 @@ from typing import Any, Self
 import traitlets
 
 from labkit.observe import layers, mounts
-from labkit.observe.layers import PathRow, Stack, Version
+from labkit.observe.layers import MOST_ROWS, PathRow, Stack, Version
 from labkit.widgets import overlay_picture, plain, svg
 from labkit.widgets.base import LabWidget, Ticker, assets
 
@@ -37,7 +37,7 @@ class OverlayMicroscope(LabWidget):
     events: "traitlets.List[dict[str, Any]]" = traitlets.List(
         help="what happened to which path since the first look, newest first"
     ).tag(sync=True)
-    left_out = traitlets.Int(help="how many paths did not fit").tag(sync=True)
+    left_out = traitlets.Unicode(help="how many paths of which directories did not fit").tag(sync=True)
     watching = traitlets.Bool(help="whether a thread looks again and again").tag(sync=True)
 
     def __init__(
@@ -46,7 +46,7 @@ class OverlayMicroscope(LabWidget):
         upper: "os.PathLike[str] | str | None" = None,
         merged: "os.PathLike[str] | str | None" = None,
         *,
-        most_rows: int = 200,
+        most_rows: int = MOST_ROWS,
     ) -> None:
         if lower is None:
             if merged is None:
@@ -63,18 +63,19 @@ class OverlayMicroscope(LabWidget):
 
     def refresh(self) -> None:
         """Look again; what has changed since the last look goes into `events`."""
-        before, now = self._stack, layers.look(self._lower, self._upper, most_rows=self._most_rows)
+        before, now = self._stack, layers.look(self._lower, self._upper)
         if now == before:
             return
         self._stack = now
         changed = layers.changes(before, now) if before else []
+        short = layers.shorten(now.rows, self._most_rows)
         with self.hold_sync():
             self.layers = [
                 {"name": name, "place": plain.printable(place)}
                 for name, place in zip(now.layers, now.directories, strict=True)
             ]
-            self.rows = [describe(row, now.layers) for row in now.rows]
-            self.left_out = now.left_out
+            self.rows = [describe(row, now.layers) for row in short.rows]
+            self.left_out = say_left_out(short.left_out)
             if changed:
                 fresh = [{"path": plain.printable(one.path), "what": one.what} for one in reversed(changed)]
                 self.events = [*fresh, *self.events][:MOST_EVENTS]
@@ -123,7 +124,7 @@ class OverlayMicroscope(LabWidget):
             ["●" if row["seen"] else "", *map(symbol, row["cells"]), indented(row), row["mark"]]
             for row in self.rows
         ]
-        more = [f"… and {plain.counted(self.left_out, 'more path')}"] if self.left_out else []
+        more = [f"… and {self.left_out}"] if self.left_out else []
         legend = "● in the merged view  ■ seen  □ hidden  ✕ whiteout  ▐ opaque directory"
         return "\n".join(["OverlayMicroscope", *plain.grid([head, *body]), *more, legend])
 
@@ -133,6 +134,13 @@ class OverlayMicroscope(LabWidget):
         return overlay_picture.draw(
             drawing, [layer["name"] for layer in self.layers], self.rows, self.left_out
         )
+
+
+def say_left_out(counts: dict[str, int]) -> str:
+    """`40 more in bin, 3 in etc`: the directories that lost most, the rest together."""
+    named = [f"{count} more in /{plain.printable(place)}" for place, count in list(counts.items())[:3]]
+    rest = sum(list(counts.values())[3:])
+    return ", ".join([*named, f"{rest} more elsewhere"] if rest else named)
 
 
 def indented(row: dict[str, Any]) -> str:

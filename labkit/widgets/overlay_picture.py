@@ -7,7 +7,7 @@ to the layer that stops it, and through all layers that a directory merges.
 from collections.abc import Sequence
 from typing import Any
 
-from labkit.widgets import plain, svg
+from labkit.widgets import svg
 
 MOST_DRAWN = 60
 TOP, ROW, LEFT, RIGHT = 78.0, 24.0, 292.0, 14.0
@@ -16,7 +16,7 @@ LEGEND = "filled: seen in merged · dashed: hidden · ✕ whiteout · thick edge
 Rows = Sequence[dict[str, Any]]
 
 
-def draw(drawing: svg.Drawing, layers: Sequence[str], rows: Rows, left_out: int) -> str:
+def draw(drawing: svg.Drawing, layers: Sequence[str], rows: Rows, left_out: str) -> str:
     """The whole picture; rows beyond MOST_DRAWN are counted below it."""
     width = (drawing.width - LEFT - RIGHT) / (len(layers) + 1)
     shown = rows[:MOST_DRAWN]
@@ -29,9 +29,12 @@ def draw(drawing: svg.Drawing, layers: Sequence[str], rows: Rows, left_out: int)
     for number, row in enumerate(shown):
         _draw_row(drawing, row, TOP + ROW * number, width)
     bottom = TOP + ROW * len(shown) + 24
-    missing = left_out + len(rows) - len(shown)
-    more = f" · {plain.counted(missing, 'path')} left out" if missing else ""
-    drawing.text(16, bottom, LEGEND + more, "f-soft small")
+    drawing.text(16, bottom, LEGEND, "f-soft small")
+    missing = [f"{len(rows) - len(shown)} more rows below"] if len(rows) > len(shown) else []
+    missing += [left_out] if left_out else []
+    if missing:
+        bottom += 18
+        drawing.text(16, bottom, f"left out: {', '.join(missing)}", "f-soft small", room=svg.WIDTH - 32)
     return drawing.finish(bottom + 14)
 
 

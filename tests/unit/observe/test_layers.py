@@ -47,12 +47,29 @@ def test_directories_merge_and_a_file_below_one_is_out_of_sight(stack):
     assert rows["etc"].hidden == ()
 
 
-def test_the_rows_that_do_not_fit_are_counted(stack):
-    whole = layers.look([stack / "mid", stack / "low"], stack / "up")
-    part = layers.look([stack / "mid", stack / "low"], stack / "up", most_rows=3)
+def test_the_rows_that_do_not_fit_are_counted_by_their_directory(stack):
+    for number in range(20):
+        (stack / f"low/bin/tool-{number:02}").write_text("")
+    whole = layers.look([stack / "mid", stack / "low"], stack / "up").rows
 
-    assert (len(part.rows), part.left_out) == (3, len(whole.rows) - 3)
-    assert part.rows == whole.rows[:3]
+    short = layers.shorten(whole, 8)
+
+    assert len(short.rows) == 8
+    assert len(short.rows) + sum(short.left_out.values()) == len(whole)
+    assert short.left_out["bin"] == 18  # of 21, after the telling ones and /bin itself
+    assert list(short.rows) == [row for row in whole if row in short.rows]
+
+
+def test_what_was_changed_is_kept_with_the_directories_on_the_way_to_it(stack):
+    short = layers.shorten(layers.look([stack / "mid", stack / "low"], stack / "up").rows, 4)
+
+    assert [row.path for row in short.rows] == ["etc", "etc/hosts", "tmp", "tmp/new"]
+
+
+def test_all_rows_are_kept_where_they_fit(stack):
+    whole = layers.look([stack / "mid", stack / "low"], stack / "up").rows
+
+    assert layers.shorten(whole, len(whole)) == layers.Shortened(whole, {})
 
 
 def test_a_layer_that_is_not_there_is_an_error_that_names_it(tmp_path):
