@@ -4,8 +4,10 @@ Chapter 2. One column a kind, one row a process; the same colour and letter in
 a column is the same namespace, grey is the host's own.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,6 +22,7 @@ from labkit.widgets.base import LabWidget, assets
 KINDS = tuple(kind.oci for kind in Namespace)
 MOST_ROWS = 60
 HOST = "host"
+CONTAINER_ID = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(slots=True)
@@ -100,7 +103,7 @@ class NamespaceMap(LabWidget):
         """A table with a letter for each namespace and a dot for the host's."""
         head = ["", "process", "", *self.kinds]
         body = [
-            [line["group"], plain.fit(line["name"], 20), line["where"], *self._signs(line)]
+            [plain.fit(line["group"], 16), plain.fit(line["name"], 20), line["where"], *self._signs(line)]
             for line in self.lines
         ]
         more = [f"… and {plain.counted(self.left_out, 'more row')}"] if self.left_out else []
@@ -138,7 +141,7 @@ class NamespaceMap(LabWidget):
     ) -> None:
         first = number == 0 or self.lines[number - 1]["group"] != line["group"]
         if first and number:
-            drawing.line(16, y, svg.WIDTH - 16, y, "s-edge")
+            drawing.line(16, y, 240, y, "s-edge")
         if first:
             drawing.text(16, y + step / 2 + 4, line["group"], f"f-{svg.hue(line['hue'])} bold", room=84)
         drawing.text(106, y + step / 2 + 4, line["name"], "f-ink mono", room=84 if line["where"] else 130)
@@ -220,11 +223,9 @@ def _title(
     first = members[0]
     given = next((names[row.pid] for row in members if row.pid in names), "")
     found = given or (first.name if first.cgroup in common else PurePosixPath(first.cgroup).name)
-    title = plain.printable(found)
-    again = 2
-    while title in taken:
-        title, again = f"{plain.printable(found)} {again}", again + 1
-    return title
+    plainly = plain.printable(found[:12] if CONTAINER_ID.fullmatch(found) else found)
+    tries = (f"{plainly} {number}" if number > 1 else plainly for number in count(1))
+    return next(title for title in tries if title not in taken)
 
 
 def _space(

@@ -77,7 +77,7 @@ function render({ model, el }) {
           ...layers.map((layer, column) => html("th", { scope: "col", class: `lk-plane ${hue(column + 1)}`, title: layer.place }, layer.name,
             html("div", { class: "lk-place lk-mono" }, layer.place.split("/").slice(-2).join("/")))))),
         html("tbody", {}, ...rows.map((row) => line(row, fresh))))),
-      more ? html("div", { class: "lk-note" }, `left out: ${more}`) : null, happenings(), html("div", { class: "lk-detail", "aria-live": "polite" })].filter(Boolean));
+      more ? html("div", { class: "lk-note lk-left-out" }, `left out: ${more}`) : null, happenings(), html("div", { class: "lk-detail", "aria-live": "polite" })].filter(Boolean));
     const buttons = [...root.querySelectorAll(".lk-path")];
     const entry = buttons.find((one) => one.dataset.path === (focused ?? chosen)) ?? buttons[0];
     if (entry) entry.tabIndex = 0;

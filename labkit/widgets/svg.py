@@ -93,7 +93,7 @@ class Drawing:
 def character_width(kind: str) -> float:
     """A careful guess, in pixels, for the fonts above."""
     size = 10.5 if "small" in kind else 20 if "big" in kind else 12
-    return size * (0.61 if "mono" in kind else 0.6)
+    return size * (0.61 if "mono" in kind else 0.68 if "bold" in kind else 0.6)
 
 
 def _value(value: object) -> str:

@@ -237,3 +237,14 @@ def test_the_saved_notebook_holds_the_text_and_the_still_picture(shown, lab_serv
     for bundle in bundles:
         assert "".join(bundle["text/html"]).startswith('<img src="data:image/svg+xml;base64,')
         assert "object at 0x" not in "".join(bundle["text/plain"])
+
+
+def test_a_page_that_is_loaded_again_shows_what_was_sampled_before(shown):
+    shown.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    shown.page.wait_for_timeout(5500)  # a keyframe of the history comes every 5 s
+    shown.open(f"widgets-{shown.theme}.ipynb", shown.theme)
+    curve = shown.page.locator('.lk-cockpit [aria-label="Processes"] .lk-curve')
+
+    expect(shown.page.locator(".lk-cockpit .lk-state")).to_have_text("live")
+    assert len(curve.get_attribute("points").split()) > 50
+    assert shown.page.locator(".labkit").count() == 4
