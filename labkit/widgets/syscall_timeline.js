@@ -3,12 +3,26 @@
 const [WIDE, LEFT, STEP, GAP] = [960, 96, 22, 10];
 const LEAST_SPAN = 2e-5;
 
-function ticks(begin, end) {
+// Times and places differ by the folds: quiet stretches that the axis shows short, as in timeline_axis.py.
+function placeOf(at, folds) {
+  return folds.reduce((place, fold) => {
+    const length = fold.until - fold.at;
+    return place - Math.min(Math.max(at - fold.at, 0), length) * (1 - fold.shown / length);
+  }, at);
+}
+
+function ticks(begin, end, folds) {
   const rough = (end - begin) / 7;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough);
   const found = [];
-  for (let n = Math.ceil(begin / step); n * step <= end; n++) found.push(n * step);
+  const starts = [0, ...folds.map((fold) => fold.until)];
+  const stops = [...folds.map((fold) => fold.at), Infinity];
+  starts.forEach((start, part) => {
+    const shift = start - placeOf(start, folds);
+    const first = Math.ceil(Math.max(start, begin + shift) / step - 1e-9);
+    for (let n = first; n * step <= stops[part] && placeOf(n * step, folds) <= end; n++) found.push(n * step);
+  });
   return { found, step };
 }
 
@@ -19,14 +33,14 @@ function tickWord(at, step) {
 
 function render({ model, el }) {
   const operations = () => model.get("operations");
-  let whole = Math.max(model.get("span_seconds") * 1.02, LEAST_SPAN);
+  let whole = Math.max(model.get("axis_seconds") * 1.02, LEAST_SPAN);
   let [begin, end] = [0, whole];
   const canvas = drawn("svg", { class: "lk-lanes", tabindex: "0", role: "application",
     "aria-label": "Kernel operations over time: arrow keys walk, plus and minus zoom, 0 shows all" });
   const detail = html("div", { class: "lk-detail", "aria-live": "polite" });
   const tool = (words, label, action) => html("button", { type: "button", class: "lk-tool", "aria-label": label, title: label, onclick: action }, words);
 
-  const across = (at) => LEFT + ((at - begin) / (end - begin)) * (WIDE - LEFT);
+  const across = (place) => LEFT + ((place - begin) / (end - begin)) * (WIDE - LEFT);
 
   function view(from, to) {
     const span = Math.min(whole, Math.max(LEAST_SPAN, to - from));
@@ -37,7 +51,7 @@ function render({ model, el }) {
 
   function zoom(factor, around) {
     const chosen = operations()[model.get("selected")];
-    const fixed = around ?? (chosen && chosen.at >= begin && chosen.at <= end ? chosen.at : (begin + end) / 2);
+    const fixed = around ?? (chosen && chosen.from >= begin && chosen.from <= end ? chosen.from : (begin + end) / 2);
     view(fixed - (fixed - begin) * factor, fixed + (end - fixed) * factor);
   }
 
@@ -46,8 +60,8 @@ function render({ model, el }) {
     if (!one) return;
     model.set("selected", number);
     model.save_changes();
-    const middle = one.at + one.took / 2;
-    if (one.at < begin || one.at + one.took > end) view(middle - (end - begin) / 2, middle + (end - begin) / 2);
+    const middle = (one.from + one.to) / 2;
+    if (one.from < begin || one.to > end) view(middle - (end - begin) / 2, middle + (end - begin) / 2);
     else draw();
   }
 
@@ -70,12 +84,12 @@ function render({ model, el }) {
   }
 
   function bar(one, number, top, room) {
-    const x = Math.max(LEFT, across(one.at));
-    const width = Math.max(one.error ? 9 : 3, Math.min(WIDE, across(one.at + one.took)) - x);
+    const x = Math.max(LEFT, across(one.from));
+    const width = Math.max(one.error ? 9 : 3, Math.min(WIDE, across(one.to)) - x);
     const y = top + one.row * STEP;
     const group = drawn("g", { class: `lk-bar ${hue(one.hue)}${one.error ? " lk-failed" : ""}${number === model.get("selected") ? " lk-chosen" : ""}`,
       "data-number": number, onclick: () => { canvas.focus({ preventScroll: true }); select(number); },
-      ondblclick: () => { const half = Math.max(one.took, LEAST_SPAN) * 2; view(one.at + one.took / 2 - half, one.at + one.took / 2 + half); } },
+      ondblclick: () => { const half = Math.max(one.to - one.from, LEAST_SPAN) * 2; view((one.from + one.to) / 2 - half, (one.from + one.to) / 2 + half); } },
       drawn("title", {}, `${one.call}: ${one.said} (${duration(one.took)})`),
       drawn("rect", { x: x - 2, y: y - 1, width: width + 4, height: STEP, class: "lk-hit" }),
       drawn("rect", { x, y, width, height: STEP - 3, rx: 2, class: "lk-mark" }));
@@ -93,12 +107,21 @@ function render({ model, el }) {
     const height = rows * STEP + 8;
     const parts = [drawn("rect", { x: LEFT, y: top, width: WIDE - LEFT, height, rx: 4, class: "lk-field" }),
       drawn("text", { x: 0, y: top + 19, class: "lk-lane" }, name.length > 13 ? `${name.slice(0, 12)}…` : name)];
-    const seen = mine.filter(([one]) => one.at <= end && one.at + one.took >= begin);
+    const seen = mine.filter(([one]) => one.from <= end && one.to >= begin);
     seen.forEach(([one, number], index) => {
       const following = seen.slice(index + 1).find(([other]) => other.row === one.row);
-      parts.push(bar(one, number, top + 4, following ? across(following[0].at) : WIDE));
+      parts.push(bar(one, number, top + 4, following ? across(following[0].from) : WIDE));
     });
     return { parts, height };
+  }
+
+  function foldMark(fold, folds, bottom) {
+    const [x, stop] = [across(placeOf(fold.at, folds)), across(placeOf(fold.until, folds))];
+    if (stop < LEFT || x > WIDE) return [];
+    const from = Math.max(LEFT, x);
+    const middle = { x: (from + Math.min(WIDE, stop)) / 2, class: "lk-axis lk-middle" };
+    return [drawn("rect", { x: from, y: 2, width: Math.min(WIDE, stop) - from, height: bottom - 2, class: "lk-fold" }),
+      drawn("text", { ...middle, y: bottom / 2 }, duration(fold.until - fold.at)), drawn("text", { ...middle, y: bottom / 2 + 13 }, "quiet")];
   }
 
   function tell() {
@@ -124,9 +147,14 @@ function render({ model, el }) {
       parts.push(...made.parts);
       top += made.height + GAP;
     }
-    const { found, step } = ticks(begin, end);
+    const folds = model.get("folds");
+    for (const fold of folds) parts.push(...foldMark(fold, folds, top - GAP));
+    const { found, step } = ticks(begin, end, folds);
+    let taken = -Infinity;
     for (const at of found) {
-      const x = across(at);
+      const x = across(placeOf(at, folds));
+      if (x - taken < 56) continue;
+      taken = x;
       parts.push(drawn("line", { x1: x, x2: x, y1: 2, y2: top - GAP + 4, class: "lk-grid" }),
         drawn("text", { x, y: top + 10, class: x > WIDE - 30 ? "lk-axis lk-right" : x < LEFT + 20 ? "lk-axis" : "lk-axis lk-middle" }, tickWord(at, step)));
     }

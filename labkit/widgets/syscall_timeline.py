@@ -4,19 +4,19 @@ Chapter 0. A lane for each of engine, launcher, monitor and init; a bar for
 each operation, whose colour says which chapter explains it.
 """
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import traitlets
 
 from labkit.kernel.trace import Operation, Trace
-from labkit.widgets import plain, svg
+from labkit.widgets import plain, svg, timeline_picture
 from labkit.widgets.base import LabWidget, assets
+from labkit.widgets.timeline_axis import Axis
 
 LANES = ("engine", "launcher", "monitor", "init")
 MOST_LISTED = 200
-ROW = 20.0  # pixels of the still picture
 
 # What the chapters explain, in the order of the legend; the hue is the place in it.
 FAMILIES = {
@@ -38,6 +38,10 @@ class SyscallTimeline(LabWidget):
         sync=True
     )
     span_seconds = traitlets.Float(help="from the first operation to the end of the last").tag(sync=True)
+    axis_seconds = traitlets.Float(help="how long the axis is after the folds").tag(sync=True)
+    folds: "traitlets.List[dict[str, float]]" = traitlets.List(
+        help="quiet stretches: from when, until when, shown as how long"
+    ).tag(sync=True)
     selected = traitlets.Int(-1, help="the operation that is explained, -1 for none").tag(sync=True)
 
     def __init__(self, trace: "Trace | Iterable[Operation]") -> None:
@@ -48,14 +52,18 @@ class SyscallTimeline(LabWidget):
         seen = {one.process for one in found}
         lanes = [lane for lane in LANES if lane in seen] + sorted(seen.difference(LANES))
         used = [chapter for chapter in FAMILIES if any(one.chapter == chapter for one in found)]
+        operations = stack([describe(one, began) for one in found])
+        self._axis = Axis.of(moment for one in operations for moment in (one["at"], one["at"] + one["took"]))
+        for one in operations:
+            one["from"] = self._axis.place(one["at"])
+            one["to"] = self._axis.place(one["at"] + one["took"])
         super().__init__(
             lanes=[plain.printable(lane) for lane in lanes],
-            operations=stack([describe(one, began) for one in found]),
-            families=[
-                {"chapter": chapter, "name": FAMILIES[chapter], "hue": family_hue(chapter)}
-                for chapter in used
-            ],
-            span_seconds=max((one.at_seconds + one.took_seconds - began for one in found), default=0.0),
+            operations=operations,
+            families=[{"chapter": one, "name": FAMILIES[one], "hue": family_hue(one)} for one in used],
+            span_seconds=max((one["at"] + one["took"] for one in operations), default=0.0),
+            axis_seconds=self._axis.span,
+            folds=[asdict(fold) for fold in self._axis.folds],
         )
 
     def summary(self) -> str:
@@ -69,14 +77,15 @@ class SyscallTimeline(LabWidget):
     def text(self) -> str:
         """A lane of characters for each process, then the operations one by one."""
         width = 60
-        span = self.span_seconds or 1.0
+        span = self.axis_seconds or 1.0
         lanes = []
         for lane in self.lanes:
             marks = [" "] * width
             for one in self._of(lane):
-                first = min(width - 1, int(one["at"] / span * width))
-                last = min(width - 1, int((one["at"] + one["took"]) / span * width))
+                first, last = (min(width - 1, int(one[end] / span * width)) for end in ("from", "to"))
                 marks[first : last + 1] = ["█" if last > first else "▌"] * (last - first + 1)
+            for fold in self.folds:
+                marks[int(self._axis.place((fold["at"] + fold["until"]) / 2) / span * width)] = "≈"
             lanes.append([lane, "│" + "".join(marks) + "│"])
         head = ["at ms", "took ms", "process", "chapter", "call", "what"]
         body = [listed(one) for one in self.operations[:MOST_LISTED]]
@@ -90,50 +99,8 @@ class SyscallTimeline(LabWidget):
 
     def picture(self) -> str:
         """All lanes over the whole time."""
-        left, right = 92.0, 16.0
-        wide = svg.WIDTH - left - right
-        span = self.span_seconds or 1.0
-        drawing = svg.Drawing(self.summary())
-        drawing.text(16, 26, "What was asked of the kernel", "f-ink bold")
-        drawing.text(svg.WIDTH - 16, 26, self.summary().partition(": ")[2], "f-soft", "end")
-        y = 46.0
-        for lane in self.lanes:
-            operations = self._of(lane)
-            rows = 1 + max(one["row"] for one in operations)
-            drawing.text(16, y + 18, lane, "f-ink bold", room=left - 24)
-            drawing.box(left, y, wide, rows * ROW + 8, "f-host", 4)
-            self._draw_lane(drawing, operations, left, wide / span, y + 4)
-            y += rows * ROW + 16
-        for at in ticks(span):
-            words, anchor = (plain.duration(at), "middle") if at else ("0", "start")
-            drawing.text(left + wide * at / span, y + 8, words, "f-soft small", anchor)
-        return drawing.finish(self._draw_legend(drawing, y + 32) + 18)
-
-    def _draw_legend(self, drawing: svg.Drawing, y: float) -> float:
-        x = 16.0
-        for family in self.families:
-            words = f"{family['chapter']} {family['name']}"
-            if x + 24 + len(words) * 6.4 > svg.WIDTH - 16:
-                x, y = 16.0, y + 20
-            drawing.box(x, y - 9, 11, 11, f"f-{svg.hue(family['hue'])}", 2)
-            drawing.text(x + 17, y + 1, words, "f-soft small")
-            x += 34 + len(words) * 6.4
-        return y
-
-    def _draw_lane(
-        self, drawing: svg.Drawing, mine: Sequence[dict[str, Any]], left: float, scale: float, y: float
-    ) -> None:
-        end = svg.WIDTH - 16
-        for one, following in zip(mine, [*mine[1:], None], strict=True):
-            width = max(2.5, min(one["took"] * scale, end - left))
-            x, top = min(left + one["at"] * scale, end - width), y + one["row"] * ROW
-            drawing.box(x, top, width, ROW - 2, f"f-{'alarm' if one['error'] else svg.hue(one['hue'])}", 2)
-            words = f"✕ {one['call']}" if one["error"] else one["call"]
-            until = left + following["at"] * scale if following else end
-            if width > len(words) * 6.5 + 8:
-                drawing.text(x + 5, top + 13, words, "f-paper small bold")
-            elif until - x - width > len(words) * 6.5 + 8:
-                drawing.text(x + width + 4, top + 13, words, "f-ink small")
+        lanes = {lane: self._of(lane) for lane in self.lanes}
+        return timeline_picture.draw(svg.Drawing(self.summary()), lanes, self._axis, self.families)
 
 
 def listed(one: dict[str, Any]) -> list[str]:
@@ -141,13 +108,6 @@ def listed(one: dict[str, Any]) -> list[str]:
     said = plain.fit(one["said"], 90) + (f" ✕ {one['error']}" if one["error"] else "")
     times = [f"{one[when] * 1e3:.3f}" for when in ("at", "took")]
     return [*times, one["process"], one["chapter"], one["call"], said]
-
-
-def ticks(span: float) -> list[float]:
-    """Round times from 0 on, at most eight."""
-    power = 10.0 ** math.floor(math.log10(span / 7))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= span / 7)
-    return [number * step for number in range(int(span / step * 0.99) + 1)]
 
 
 def family_hue(chapter: str) -> int:
