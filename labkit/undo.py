@@ -93,10 +93,14 @@ def _remove_tree(entry: Entry) -> bool:
     return there
 
 
+def loop_devices(file: str) -> list[str]:
+    """The loop devices behind which a file is: their numbers are known only once they are there."""
+    return _output("losetup", "--noheadings", "--output", "NAME", "--associated", file).split()
+
+
 def _detach_loop(entry: Entry) -> bool:
-    return bool(_output("losetup", "--noheadings", "--output", "NAME", entry.name)) and _must(
-        "losetup", "--detach", entry.name
-    )
+    devices = loop_devices(entry.name)
+    return bool(devices) and all(_must("losetup", "--detach", device) for device in devices)
 
 
 UNDO: dict[str, Callable[[Entry], bool]] = {
@@ -108,7 +112,7 @@ UNDO: dict[str, Callable[[Entry], bool]] = {
     "netns": _remove_netns,  # name: below /run/netns
     "nft": _remove_table,  # name: family and table
     "tree": _remove_tree,  # name: a directory or file
-    "loop": _detach_loop,  # name: /dev/loopN
+    "loop": _detach_loop,  # name: the file that a loop device makes a disk of
 }
 """How each kind is undone; the answer is whether it was still there."""
 

@@ -18,7 +18,7 @@ from labkit.kernel.cgroups import Cgroup
 from labkit.kernel.limits import Limits
 from labkit.ledger import MARK, Entry, Ledger
 from labkit.paths import Paths
-from labkit.undo import end_marked, marked
+from labkit.undo import end_marked, loop_devices, marked
 
 HELPERS_OWN = ("tree", "cgroup")
 """What `scratch` and `cgroup` make, and `finish` takes away itself: not a leak of the reader's."""
@@ -231,7 +231,7 @@ def is_there(entry: Entry) -> bool:
         case "process":
             return Path("/proc", entry.name).exists()
         case "loop":
-            return _succeeds("losetup", entry.name)
+            return bool(loop_devices(entry.name))
         case _:
             return _succeeds("nft", "list", "table", *entry.name.split())
 
