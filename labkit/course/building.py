@@ -5,8 +5,10 @@ kernel of its own, under a time-out, and not written when a cell fails.
 """
 
 import os
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,24 +67,18 @@ def _write(file: Path, notebook: Any) -> bool:
     return True
 
 
-@contextmanager
-def kernel() -> Iterator[Any]:
-    """A manager for one kernel that is reached by Unix sockets: no port is open while chapters run."""
+def private_kernel() -> type:
+    """The class of managers whose kernels are reached by Unix sockets: no port is open while chapters run."""
     from jupyter_client.manager import AsyncKernelManager
-    from jupyter_core.utils import run_sync
 
-    with tempfile.TemporaryDirectory(prefix="labkit-kernel-") as private:
-        manager = AsyncKernelManager(
-            kernel_name="python3",
-            transport="ipc",
-            ip=f"{private}/socket",
-            connection_file=f"{private}/connection.json",
-        )
-        try:
-            yield manager
-        finally:
-            if manager.has_kernel:
-                run_sync(manager.shutdown_kernel)(now=True)
+    class PrivateKernel(AsyncKernelManager):
+        def __init__(self, **options: Any) -> None:
+            place = tempfile.mkdtemp(prefix="labkit-kernel-")
+            weakref.finalize(self, shutil.rmtree, place, ignore_errors=True)
+            files = {"ip": f"{place}/socket", "connection_file": f"{place}/connection.json"}
+            super().__init__(transport="ipc", **files, **options)
+
+    return PrivateKernel
 
 
 def execute(notebook: Any, chapter: Chapter, folder: Path) -> Any:
@@ -91,10 +87,15 @@ def execute(notebook: Any, chapter: Chapter, folder: Path) -> Any:
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     folder.mkdir(parents=True, exist_ok=True)
-    where = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(
+        notebook,
+        kernel_name="python3",
+        kernel_manager_class=private_kernel(),
+        timeout=CELL_TIMEOUT_SECONDS,
+        resources={"metadata": {"path": str(folder)}},
+    )
     try:
-        with progress_apart(), kernel() as km:
-            client = NotebookClient(notebook, km=km, timeout=CELL_TIMEOUT_SECONDS, resources=where)
+        with progress_apart():
             client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as failure:
         reset(chapter.number)

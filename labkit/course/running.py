@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from labkit.course import notebooks, sources
-from labkit.course.building import CELL_TIMEOUT_SECONDS, kernel, progress_apart
+from labkit.course.building import CELL_TIMEOUT_SECONDS, private_kernel, progress_apart
 from labkit.course.chapter import reset
 from labkit.course.chapters import Chapter, Course
 from labkit.errors import Invalid
@@ -147,8 +147,8 @@ def _engine(tell: Callable[[int, int], None] | None) -> Any:
                     tell((cell_index or 0) + 1, len(nb_man.nb.cells))
 
             nb_man.cell_complete = cell_complete
-            with kernel() as km:
-                return super().execute_managed_notebook(nb_man, kernel_name, km=km, **options)
+            options["kernel_manager_class"] = private_kernel()
+            return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
     return Telling
 

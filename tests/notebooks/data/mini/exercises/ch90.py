@@ -6,7 +6,12 @@ from labkit.course import Facts, exercise
 from labkit.kernel.namespaces import Namespace
 
 
-@exercise("90.hostname", title="A name of its own", points=2, hint="which namespace holds the hostname? see uts_namespaces(7)")
+@exercise(
+    "90.hostname",
+    title="A name of its own",
+    points=2,
+    hint="which namespace holds the hostname? see uts_namespaces(7)",
+)
 def hostname(facts: Facts, answer: object) -> None:
     """The kernel says that the process has left its UTS namespace, and a witness inside reads the name."""
     before = socket.gethostname()
@@ -16,14 +21,18 @@ def hostname(facts: Facts, answer: object) -> None:
     facts.equal("outside, the name is as before", socket.gethostname(), before)
 
 
-@exercise("90.kinds", title="How many kinds", hint="count the files in /proc/self/ns that have no _for_children")
+@exercise(
+    "90.kinds", title="How many kinds", hint="count the files in /proc/self/ns that have no _for_children"
+)
 def kinds(facts: Facts, answer: object) -> None:
     """A number, compared with what this kernel's package knows."""
     facts.is_a(answer, int)
     facts.equal("that many kinds there are", answer, len(Namespace))
 
 
-@exercise("90.first", title="Process 1", hint="a pid namespace begins with the next child: see pid_namespaces(7)")
+@exercise(
+    "90.first", title="Process 1", hint="a pid namespace begins with the next child: see pid_namespaces(7)"
+)
 def first(facts: Facts, answer: object) -> None:
     """NSpid of the process that was started ends in 1."""
     with facts.probe(answer) as held:  # type: ignore[arg-type]
