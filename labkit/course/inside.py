@@ -88,6 +88,7 @@ def main() -> None:
     try:
         code = None if order["shell"] else compile(order["code"], CHILD_FILE, "exec")
         names = _names(code)
+        given = _arguments(order)  # before a new root takes the modules away that they are made of
         _enter(order, notebook)
     except BaseException as error:
         _report(error, notebook, order)
@@ -97,7 +98,7 @@ def main() -> None:
     try:
         if code is None:
             os.execv("/bin/sh", ["sh", "-euc", order["code"]])
-        _run(code, names, order, notebook)
+        _run(code, names, given, order["function"], notebook)
         _flush()
         if order["hold"] and os.getpid() == teller:
             notebook.hear()  # until the notebook lets go
@@ -112,14 +113,14 @@ def main() -> None:
     os._exit(status & 0xFF)
 
 
-def _run(code: CodeType, names: dict[str, Any], order: dict[str, Any], notebook: Notebook) -> None:
+def _run(code: CodeType, names: dict[str, Any], given: Any, function: str, notebook: Notebook) -> None:
     teller = os.getpid()
-    arguments, keywords = _arguments(order)
-    if not order["function"]:
+    arguments, keywords = given
+    if not function:
         names |= {"args": arguments, **keywords}
     exec(code, names)
-    if order["function"]:
-        value = names[order["function"]](*arguments, **keywords)
+    if function:
+        value = names[function](*arguments, **keywords)
         if os.getpid() == teller:  # a copy that fork(2) made and nobody ended has nothing to tell
             notebook.say("value", value=value)
 
@@ -204,21 +205,25 @@ def _enter_root(root: str, bits: int) -> None:
 
 
 def _report(error: BaseException, notebook: Notebook, order: dict[str, Any]) -> None:
-    """The last lines of the traceback, and the line of the given code that it leads to."""
-    import traceback
+    """What went wrong, and the line of the given code that it leads to.
 
-    numbers = [
-        number
-        for frame, number in traceback.walk_tb(error.__traceback__)
-        if frame.f_code.co_filename == CHILD_FILE
-    ]
-    number = error.lineno if isinstance(error, SyntaxError) else numbers[-1] if numbers else None
+    By hand and not by the traceback module: after a chroot no module can be imported.
+    """
+    number = error.lineno if isinstance(error, SyntaxError) else None
+    step = error.__traceback__
+    while step is not None and not isinstance(error, SyntaxError):
+        if step.tb_frame.f_code.co_filename == CHILD_FILE:
+            number = step.tb_lineno
+        step = step.tb_next
     lines = order["code"].splitlines()
-    message = "".join(traceback.format_exception_only(error)[-1 if isinstance(error, SyntaxError) else 0 :])
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    name = type(error).__qualname__
+    if (home := type(error).__module__) not in ("builtins", "__main__"):
+        name = f"{home}.{name}"
     notebook.say(
         "error",
         kind=type(error).__name__,
-        message=message.strip(),
+        message="\n".join([f"{name}: {text}" if text else name, *getattr(error, "__notes__", ())]),
         line=lines[number - 1].strip() if number and number <= len(lines) else "",
     )
 

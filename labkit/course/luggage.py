@@ -6,6 +6,7 @@ function mentions travels with it: imports, plain values, other functions.
 
 import ast
 import inspect
+import sys
 import textwrap
 import types
 from collections.abc import Callable, Mapping
@@ -79,7 +80,8 @@ def _add_value(name: str, value: Any, packed: dict[str, str], home: Mapping[str,
 
 
 def _is_local(function: types.FunctionType, home: Mapping[str, Any] | None) -> bool:
-    return function.__module__ == "__main__" or (home is not None and function.__globals__ is home)
+    written_here = function.__module__ == "__main__" or function.__module__ not in sys.modules
+    return written_here or (home is not None and function.__globals__ is home)
 
 
 def _is_literal(value: Any) -> bool:
