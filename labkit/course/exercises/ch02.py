@@ -66,17 +66,17 @@ def _program(held: Probe, pid: int) -> str:
 def init(facts: Facts, answer: Any) -> None:
     """Orphans come to process 1, none stays a zombie, and the command's own exit code comes back."""
     code = 20 + secrets.randbelow(200)
-    script = f"for n in 1 2 3; do (sleep 0.4 &); done; sleep 2; exit {code}"
+    script = f"for n in 1 2 3; do (sleep 0.6 &); done; sleep 2.5; exit {code}"
     with facts.probe(answer, ["sh", "-c", script], namespaces="pid", returns=False) as held:
         facts.equal("it is process 1 of its namespace", held.status("NSpid")[1:], ["1"])
         facts.true(
             "the command's three orphans become children of process 1",
-            held.until(lambda: _count(held, "sleep") == 3, 1.0),
+            held.until(lambda: _count(held, "sleep") == 3, 2.0),
             f"{_count(held, 'sleep')} of them",
         )
         facts.true(
             "the dead are buried while the command goes on",
-            held.until(lambda: _children(held) == ["S sh"], 1.2),
+            held.until(lambda: _children(held) == ["S sh"], 1.5),
             f"its children are {_children(held) or 'none'}",
             "only the command's shell",
         )
