@@ -73,7 +73,7 @@ def mounts() -> list[str]:
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         words = line.split(" ")
-        if not words[4].startswith(COMINGS_AND_GOINGS):
+        if not words[4].startswith(COMINGS_AND_GOINGS) and not is_anothers(words[4]):
             found.append(f"{words[4]} type {words[words.index('-') + 1]} (mount {words[0]})")
     return found
 
@@ -144,8 +144,17 @@ def descendants(ancestor: int) -> set[int]:
 
 def loops() -> list[str]:
     """Loop devices with a file behind them."""
-    return [
-        f"{device.name} on {(device / 'loop/backing_file').read_text().strip()}"
+    files = {
+        device.name: (device / "loop/backing_file").read_text().strip()
         for device in Path("/sys/block").glob("loop*")
         if (device / "loop/backing_file").exists()
-    ]
+    }
+    return [f"{device} on {file}" for device, file in files.items() if not is_anothers(file)]
+
+
+def is_anothers(place: str) -> bool:
+    """Whether a path belongs to an engine other than this run's, such as a student's beside it."""
+    own = (os.environ.get("LABKIT_ROOT", "/var/lib/labkit"), os.environ.get("LABKIT_RUN", "/run/labkit"))
+    return place.startswith(("/var/lib/labkit", "/run/labkit")) and not place.startswith(
+        tuple(f"{directory}/" for directory in own)
+    )

@@ -35,7 +35,7 @@ def checkout() -> Iterator[Path]:
 
 def variables(checkout: Path) -> dict[str, str]:
     base = checkout.parent
-    return os.environ | {"LABKIT_ROOT": str(base / "root"), "LABKIT_RUN": str(base / "run")}
+    return os.environ | {"LABKIT_ROOT": f"{base}/root", "LABKIT_RUN": f"{base}/run", "TMPDIR": str(base)}
 
 
 def setup(checkout: Path, *before: str) -> "subprocess.CompletedProcess[str]":
