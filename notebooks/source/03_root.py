@@ -119,10 +119,11 @@ course.check("03.escape", break_out)
 # %% [markdown]
 # Here it is at work, yours if it has passed, else the lab's. Afterwards we compare the child's root with our own from outside. **Before you run it:** is there a `chroot` that could have held it?
 
-# %% tags=["nbval-check-output"]
+# %%
 break_out = course.use(break_out, "03.escape")
 
 
+# %%
 def chrooted(directory):
     os.chroot(directory)
     os.chdir("/")
@@ -134,6 +135,7 @@ def is_out(child):
     return os.path.samestat(os.stat(f"/proc/{child.pid}/root"), os.stat("/"))
 
 
+# %% tags=["nbval-check-output"]
 with course.child.start(chrooted, str(jail), hold=True) as prisoner:
     prisoner.wait_value()
     print("out of the chroot:", is_out(prisoner))
@@ -185,25 +187,26 @@ course.fails(
 # %% [markdown]
 # There it lies, all of it, under `/old`. The last step is to let it go: `umount2` with `MNT_DETACH`, which takes a mount off the tree at once even though it is in use (we stand on it). There is an elegant way to write all this, from the notes of the man page. With `.` for both directories the old root comes to lie exactly *on top of* the new one, so no `/old` is needed, and unmounting `.` takes off the one that is on top.
 
+
 # %%
-by_hand = """
-import ctypes
-kernel = ctypes.CDLL(None)
-mounts.bind(new, new)
-os.chdir(new)
-print("pivot_root answers", kernel.pivot_root(b".", b"."))
-print("umount2 answers   ", kernel.umount2(b".", 2))  # MNT_DETACH
-os.chdir("/"); print("ready"); input()
-"""
+def by_hand(new):
+    import ctypes
+
+    kernel = ctypes.CDLL(None)
+    mounts.bind(new, new)
+    os.chdir(new)
+    print("pivot_root answers", kernel.pivot_root(b".", b"."))
+    print("umount2 answers   ", kernel.umount2(b".", 2))  # MNT_DETACH
+    os.chdir("/")
+
 
 # %% [markdown]
 # (`course.child` has made the mounts private before the first line.) **Before you run it:** how many mounts does the process see at the end?
 
 # %% tags=["nbval-check-output"]
-with course.child.start(by_hand, namespaces="mount", new=str(rootfs)) as settler:
-    print(settler.read_line())
-    print(settler.read_line())
-    settler.read_line()
+with course.child.start(by_hand, str(rootfs), namespaces="mount", hold=True) as settler:
+    settler.wait_value()
+    print(settler.read(), end="")
     print("mounts here:  more than ten" if len(mounts.mounts()) > 10 else "mounts here:  few")
     print("mounts there:", [mount.mount_point for mount in mounts.mounts(settler.pid)])
 
@@ -211,13 +214,14 @@ with course.child.start(by_hand, namespaces="mount", new=str(rootfs)) as settler
 # One. Everything else is not hidden but absent, as in the last chapter. In labkit these lines are `mounts.enter_root`. And now the test: the same escape as before, from this root. **Before you run it:** how far up does `..` lead?
 
 
-# %% tags=["nbval-check-output"]
+# %%
 def pivoted(directory):
     mounts.bind(directory, directory)
     mounts.enter_root(directory)
     break_out()
 
 
+# %% tags=["nbval-check-output"]
 for how, kinds in ((chrooted, ""), (pivoted, "mount")):
     with course.child.start(how, str(jail), namespaces=kinds, hold=True) as prisoner:
         prisoner.wait_value()
@@ -231,7 +235,7 @@ for how, kinds in ((chrooted, ""), (pivoted, "mount")):
 
 # %%
 def own_root(new_root):
-    """Give this process a mount namespace of its own, in which `new_root` is `/` and nothing else is mounted."""
+    """Give this process a mount namespace of its own with `new_root` as `/` and no other mount."""
     ### BEGIN SOLUTION
     namespaces.unshare(Namespace.MOUNT)
     mounts.propagate("/", MountFlag.PRIVATE)
@@ -257,30 +261,32 @@ print(next(mount.propagation for mount in mounts.mounts() if mount.mount_point =
 # %% [markdown]
 # Let two children try it. The first makes a shared mount, our stage. The second starts as a copy of the first's namespace and then decides how it wants to be connected. Both then wait for a name and mount something by that name on the stage.
 
-# %%
-mount_what_is_said = """
-while True:
-    print("ready")
-    place = f"{stage}/{input()}"
-    os.makedirs(place, exist_ok=True)
-    mounts.mount("tmpfs", place, "tmpfs")
-"""
-first = (
-    """
-mounts.mount("tmpfs", stage, "tmpfs")
-mounts.propagate(stage, MountFlag.SHARED)
-"""
-    + mount_what_is_said
-)
-second = (
-    """
-namespaces.enter(other, Namespace.MOUNT)
-namespaces.unshare(Namespace.MOUNT)
-mounts.propagate(stage, how)
-"""
-    + mount_what_is_said
-)
 
+# %%
+def mount_what_is_said(stage):
+    while True:
+        print("ready")
+        place = f"{stage}/{input()}"
+        os.makedirs(place, exist_ok=True)
+        mounts.mount("tmpfs", place, "tmpfs")
+
+
+# %%
+def first(stage):
+    mounts.mount("tmpfs", stage, "tmpfs")
+    mounts.propagate(stage, MountFlag.SHARED)
+    mount_what_is_said(stage)
+
+
+def second(stage, other, how):
+    namespaces.enter(other, Namespace.MOUNT)
+    namespaces.unshare(Namespace.MOUNT)
+    mounts.propagate(stage, how)
+    mount_what_is_said(stage)
+
+
+# %% [markdown]
+# The notebook gives the names and then reads what each of the two sees, in `/proc/PID/mountinfo`.
 
 # %%
 stage = str(course.scratch("stage"))
@@ -292,9 +298,9 @@ def sees(child, name):
 
 def travel(how):
     """Mount something on either side; tell who sees the other's, and how the stage is marked in mountinfo."""
-    with course.child.start(first, namespaces="mount", stage=stage) as one:
+    with course.child.start(first, stage, namespaces="mount") as one:
         one.read_line()
-        with course.child.start(second, other=one.pid, how=how, stage=stage) as two:
+        with course.child.start(second, stage, one.pid, how) as two:
             two.read_line()
             for child, name in ((one, "ones"), (two, "twos")):
                 child.say(name)
@@ -327,7 +333,7 @@ for how in (MountFlag.SHARED, MountFlag.SLAVE, MountFlag.PRIVATE):
 
 # %%
 def one_way(directory):
-    """Give this process a mount namespace of its own, in which mounts on `directory` arrive and from which none leave."""
+    """Give this process a mount namespace where mounts on `directory` arrive, and none leave."""
     ### BEGIN SOLUTION
     namespaces.unshare(Namespace.MOUNT)
     mounts.propagate(directory, MountFlag.SLAVE)
@@ -444,7 +450,7 @@ course.check("03.seal", seal)
 
 # %%
 def small_world(new_root):
-    """Start `/bin/sleep 60` as process 1, with `new_root` as its `/` and a `/proc` of its own; return its pid as seen from here."""
+    """Start `/bin/sleep 60` as process 1 with `new_root` as `/` and its own `/proc`; return its pid here."""
     ### BEGIN SOLUTION
     namespaces.unshare(Namespace.PID | Namespace.MOUNT)
     pid = os.fork()
