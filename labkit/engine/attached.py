@@ -19,6 +19,9 @@ from labkit.runtime.launcher import Launcher
 from labkit.runtime.monitor import Event
 from labkit.runtime.request import Exec, Run
 
+_END_SECONDS = 10.0
+"""How long a killed container may take to be gone; one that waits for a disk takes longer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -108,9 +111,19 @@ def _open(
     try:
         yield Session(ours, {out_read: bytearray(), error_read: bytearray()})
     finally:
-        ours.close()
+        _end(ours)
         os.close(out_read)
         os.close(error_read)
+
+
+def _end(report: socket.socket) -> None:
+    """Say that nobody waits any more, and see that the container is gone: what follows removes its files."""
+    report.settimeout(_END_SECONDS)
+    with contextlib.suppress(OSError):
+        report.shutdown(socket.SHUT_WR)
+        while handshake.receive(report) is not None:
+            pass
+    report.close()
 
 
 def _source(stdin: str | bytes | None) -> int:

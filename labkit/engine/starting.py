@@ -18,7 +18,7 @@ from labkit.engine.containers import Record
 from labkit.errors import Invalid, LabkitError
 from labkit.images import base, store
 from labkit.images.overlay import Overlay
-from labkit.kernel import cgroups, trace
+from labkit.kernel import cgroups, trace, trees
 from labkit.kernel.limits import Limits
 from labkit.ledger import Ledger
 from labkit.paths import Paths
@@ -124,8 +124,9 @@ def make_directories(place: Path) -> None:
 def prepared(paths: Paths, record: Record, *, kept: bool) -> Iterator[int]:
     """Make the bundle and, for a container that is not kept, its directories. Yields the held ledger.
 
-    The monitor holds the ledger too, and undoes it at the end. What fails
-    before there is a monitor is undone here.
+    A container that is not kept is over at the end of the block. The monitor of
+    one that is kept holds the ledger too, until its end; what fails before there
+    is a monitor is undone here.
     """
     ledger = ledger_of(paths, record)
     place, bundle = containers.directory(paths, record.id), containers.bundle(paths, record.id)
@@ -141,6 +142,10 @@ def prepared(paths: Paths, record: Record, *, kept: bool) -> Iterator[int]:
             (bundle / "rootfs").mkdir(exist_ok=kept)
             records.save(bundle / "config.json", spec_of(record).oci(), durable=False)
         yield held
+        if not kept:
+            trees.remove(bundle)
+            trees.remove(place)
+            ledger.close()
     except BaseException:
         os.close(held)
         if not ledger.is_held():
@@ -168,7 +173,6 @@ def request(paths: Paths, record: Record, *, attached: bool) -> Run:
         limits=record.limits,
         mounts=(overlay.plan(bundle / "rootfs"),),
         attached=attached,
-        trees=(str(bundle), str(place)) if attached else (),
         log="" if attached else str(place / "log.json"),
         trace=trace.listening(),
     )

@@ -6,6 +6,7 @@ Chapters 2 and 6. clone3(2), pidfd_open(2), waitid(2), prctl(2), proc_pid_stat(5
 import ctypes
 import os
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 from labkit.kernel import libc, trace
@@ -145,8 +146,14 @@ def set_name(name: str) -> None:
     _prctl(PR_SET_NAME, ctypes.addressof(buffer), f"this process is called {name}")
 
 
-def close_from(lowest: int) -> None:
-    """Close every descriptor from `lowest` on, close_range(2)."""
-    libc.syscall(
-        "close_range", libc.CLOSE_RANGE, ctypes.c_uint(lowest), ctypes.c_uint(2**32 - 1), ctypes.c_uint(0)
-    )
+def close_all_but(keep: set[int]) -> None:
+    """Close every descriptor from 3 on but these, close_range(2)."""
+    for lower, upper in pairwise([2, *sorted(keep), 2**32]):
+        if upper - lower > 1:
+            libc.syscall(
+                "close_range",
+                libc.CLOSE_RANGE,
+                ctypes.c_uint(lower + 1),
+                ctypes.c_uint(min(upper - 1, 2**32 - 1)),
+                ctypes.c_uint(0),
+            )

@@ -33,7 +33,6 @@ STEPS: tuple[Callable[[Birth], None], ...] = (
 def supervise(request: Exec, files: Mapping[str, int]) -> NoReturn:
     """Enter the container, start the process, wait for it, and report how it ended."""
     process.set_name(f"labkit:[exe]{request.container_id[:3]}")
-    os.setsid()
     report = socket.socket(fileno=files["report"])
     stdio = (files["stdin"], files["stdout"], files["stderr"])
     try:

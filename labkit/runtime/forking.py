@@ -1,14 +1,14 @@
-"""forking: the launcher's process, which always has the next monitor ready.
+"""forking: the launcher's process: one thread, few imports, and the next init always ready.
 
-Chapter 6. fork(2), unix(7), socketpair(2). It has one thread and few imports,
-so a fork of it copies little. A start pays neither for Python nor for a fork:
-a monitor that was forked before waits for the request on the same socket.
+Chapter 6. fork(2), unix(7). It watches the attached containers of its engine
+itself, forks a monitor for each detached one, and ends with its engine.
 
-      engine                launcher              the next monitor
-         │                     │  ── fork ──────────►  │ waits
-         │ ── request ─────────────────────────────►   │ has work
-         │                     │  ◄──────── taken ──   │
-         │                     │  ── fork ──► …        │ supervises
+      engine               launcher                      init
+         │                    │  ── clone3 ────────────►   │ waits
+         │ ── request ─────►  │  ── order ─────────────►   │ becomes the container
+         │                    │  ── clone3 ──► the next one
+         │ ◄── started ────   │
+         │ ◄── exited ─────   │  reaps it, removes its group
 """
 
 import gc
@@ -16,59 +16,82 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Callable, Mapping
 
 from labkit.kernel import cgroups, process, trace
 from labkit.runtime import exec as executor
-from labkit.runtime import monitor
 from labkit.runtime import request as requests
-from labkit.runtime.request import Run
+from labkit.runtime.monitor import Monitor
+from labkit.runtime.request import Exec, Run
 
 
 def serve(descriptor: int) -> None:
-    """Fork a monitor, wait until it has work, fork the next; until the engine is gone."""
+    """Take requests until the engine is gone and its last container has ended."""
     process.set_name("labkit:launch")
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the monitors
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the notebook
     engine = socket.socket(fileno=descriptor)
     engine.set_inheritable(False)
-    hierarchies = cgroups.hierarchies()  # they do not change while an engine lives
+    monitor = Monitor(cgroups.hierarchies())  # they do not change while an engine lives
     gc.collect()
     gc.freeze()  # a collection would touch, and so copy, every page that is shared with the children
     gc.disable()
-    while True:
-        waiting, taken = os.pipe2(os.O_CLOEXEC)
-        if os.fork() == 0:
-            os.close(waiting)
-            _be_the_next(engine, taken, hierarchies)
-        os.close(taken)
-        gone = not os.read(waiting, 1)  # without a word: the engine closed, or the waiting one was killed
-        os.close(waiting)
-        if gone and _is_closed(engine):
-            return
+    served = True
+
+    def take_request() -> None:
+        nonlocal served
+        try:
+            asked = requests.receive(engine)
+        except ConnectionResetError:
+            asked = None
+        if asked is None:
+            monitor.forget(engine.fileno())
+            served = False
+        else:
+            _see_to(monitor, *asked)
+
+    monitor.listen(engine.fileno(), select.POLLIN, take_request)
+    while served or monitor.containers:
+        monitor.get_ready()
+        monitor.turn()
+    if monitor.ahead:
+        monitor.ahead.discard()
 
 
-def _is_closed(engine: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(engine, select.POLLRDHUP)
-    return bool(poll.poll(0))
+def _see_to(monitor: Monitor, request: Run | Exec, files: Mapping[str, int]) -> None:
+    if isinstance(request, Run) and request.attached:
+        os.close(files["ledger"])  # the engine holds it, and cleans up what is not the kernel's
+        trace.become("launcher", trace.Trace() if request.trace else None)
+        monitor.begin(request, {name: file for name, file in files.items() if name != "ledger"})
+        return
+    _fork_away(set(files.values()), lambda: _work(monitor, request, files))
+    for file in files.values():
+        os.close(file)
 
 
-def _be_the_next(engine: socket.socket, taken: int, hierarchies: list[cgroups.Hierarchy]) -> None:
-    """Wait for a request, say that it is taken, and see it through; the process ends here."""
-    process.die_with_parent()  # nobody misses one that waits
-    unborn = monitor.get_ready(hierarchies)
-    asked = requests.receive(engine)
-    if asked is None:
-        os._exit(0)
-    process.live_on()
-    os.write(taken, b"1")
-    os.close(taken)
-    engine.close()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a monitor wants to know how its child ended
-    request, files = asked
+def _work(monitor: Monitor, request: Run | Exec, files: Mapping[str, int]) -> None:
+    """In a process of its own: watch a detached container, or an exec, to its end."""
     trace.become("monitor", trace.Trace() if request.trace else None)
-    if isinstance(request, Run):
-        monitor.supervise(request, files, hierarchies, unborn)
-    if unborn:
-        unborn.discard()
-    executor.supervise(request, files)
+    if isinstance(request, Exec):
+        executor.supervise(request, files)
+    process.set_name(f"labkit:[mon]{request.container_id[:3]}")
+    own = Monitor(monitor.hierarchies)
+    own.begin(request, files)
+    while own.containers:
+        own.turn()
+
+
+def _fork_away(keep: set[int], work: Callable[[], None]) -> None:
+    """Run `work` in a process that is not our child, with these descriptors alone.
+
+    Forked twice: the one between ends at once, so that the system's init, and
+    not we, reaps the other.
+    """
+    between = os.fork()
+    if between:
+        os.waitpid(between, 0)
+        return
+    if os.fork() == 0:
+        process.close_all_but(keep)
+        os.setsid()
+        work()
+    os._exit(0)

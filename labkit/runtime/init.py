@@ -166,6 +166,7 @@ STEPS: tuple[Callable[[Birth], None], ...] = (
 def wait_for_order(peer: socket.socket, hierarchies: list[Hierarchy]) -> NoReturn:
     """Be ready: from here on one message makes a container of this process."""
     process.die_with_parent()
+    process.set_name("labkit:init")
     order = handshake.receive(peer)
     if order is None:
         os._exit(0)  # the monitor is gone, and nobody will ask

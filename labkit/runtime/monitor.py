@@ -1,8 +1,10 @@
-"""monitor: stay with one container from its birth to its end, and clean up after it.
+"""monitor: stay with containers from their birth to their end, and clean up after them.
 
-Chapter 6. One process for each container. All mounts are made inside, in the
-container's own mount namespace, so none ever shows on the host and none can be
-left over. A detached container outlives the engine; an attached one ends with it.
+Chapter 6. The same event loop runs in two places. A detached container has a
+monitor of its own, which outlives the engine. Those that are attached end with
+the engine anyway, so the launcher is the monitor of them all. All mounts are
+made inside, in the containers' own mount namespaces: none ever shows on the
+host, and none can be left over.
 """
 
 import contextlib
@@ -12,22 +14,23 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from labkit.errors import LabkitError, StartFailed
-from labkit.kernel import cgroups, process, trace, trees
+from labkit.kernel import cgroups, process, trace
 from labkit.kernel.cgroups import Cgroup, Hierarchy
 from labkit.kernel.namespaces import Namespace
 from labkit.ledger import Ledger
 from labkit.paths import Paths
-from labkit.runtime import handshake, init, spec, status
+from labkit.runtime import handshake, spec, status, unborn
 from labkit.runtime.handshake import Message
 from labkit.runtime.logs import Log
 from labkit.runtime.request import Run
 from labkit.runtime.status import State, Status
+from labkit.runtime.unborn import Unborn
 
 
 class Event:
@@ -37,58 +40,18 @@ class Event:
 
 
 @dataclass(slots=True)
-class Unborn:
-    """A process in namespaces of its own that waits for its order."""
-
-    kinds: Namespace
-    pid: int
-    pidfd: int
-    peer: socket.socket
-
-    @classmethod
-    def clone(cls, kinds: Namespace, hierarchies: list[Hierarchy], group: Cgroup | None = None) -> "Unborn":
-        """Give birth to it; in version 2, straight into its group."""
-        ours, theirs = handshake.pair()
-        inside = None if group is None else os.open(group.all_directories[0], os.O_RDONLY | os.O_CLOEXEC)
-        said = "init with fresh " + " ".join(kind.oci for kind in Namespace if kind in kinds)
-        pid, pidfd = process.clone(int(kinds), cgroup=inside, said=said)
-        if pid == 0:
-            ours.close()
-            init.wait_for_order(theirs, hierarchies)
-        theirs.close()
-        if inside is not None:
-            os.close(inside)
-        return cls(kinds, pid, pidfd, ours)
-
-    def discard(self) -> None:
-        """End it, since the order wants another kind of process."""
-        self.peer.close()
-        process.wait(self.pidfd)
-        os.close(self.pidfd)
-
-
-def get_ready(hierarchies: list[Hierarchy]) -> Unborn | None:
-    """Clone ahead of the request what most requests want.
-
-    Not in version 2: moving a process there later costs more than all that is
-    saved, since the kernel must stop every fork of the machine for it.
-    """
-    if any(h.version == 1 and h.controllers for h in hierarchies):
-        return Unborn.clone(spec.NAMESPACES & ~Namespace.CGROUP, hierarchies)
-    return None
-
-
-@dataclass(slots=True)
 class Watch:
     """One container under supervision."""
 
     request: Run
     report: socket.socket
-    stdio: tuple[int, int, int]
-    logged: dict[int, str]  # the reading ends of stdout and stderr where labkit keeps the log
-    hierarchies: list[Hierarchy]
-    unborn: Unborn | None
+    stdio: list[int]  # closed here as soon as the command has them
+    logged: dict[int, str] = field(default_factory=dict)  # reading ends, where labkit keeps the log
+    log: Log | None = None
     group: Cgroup | None = None
+    born: Unborn | None = None
+    ready: bool = False
+    state: State = State(status=Status.CREATED)  # noqa: RUF009 (a frozen value)
 
     @property
     def bundle(self) -> Path:
@@ -101,162 +64,233 @@ class Watch:
         paths = Paths(Path(self.request.state_root), Path(self.request.state_run))
         return Ledger.of(paths, self.request.owner)
 
+    def tell(self, event: str, **content: Any) -> None:
+        """Report to the engine, if it is still there."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            handshake.send(self.report, event, **content, trace=trace.take_rows())
 
-def supervise(
-    request: Run, files: Mapping[str, int], hierarchies: list[Hierarchy], unborn: Unborn | None
-) -> NoReturn:
-    """Be the monitor of one container; the process ends with it."""
-    process.set_name(f"labkit:[mon]{request.container_id[:3]}")
-    os.setsid()
-    report = socket.socket(fileno=files["report"])
-    stdio, logged = _stdio(request, files)
-    watch = Watch(request, report, stdio, logged, hierarchies, unborn)
-    try:
-        state = _start(watch)
-        for descriptor in set(stdio):
-            os.close(descriptor)  # so that the end of the container is the end of its pipes
-        _tell(watch, Event.STARTED, pid=state.pid, start_ticks=state.start_ticks)
-        ended = _watch_until_the_end(watch, state)
-        _clean_up(watch, ended)
-        _tell(watch, Event.EXITED, exit_code=ended.exit_code, oom_killed=ended.oom_killed)
-    except (LabkitError, OSError, ExceptionGroup) as failure:
-        _give_up(watch, failure)
-    os._exit(0)
+    def close_stdio(self) -> None:
+        """So that the end of the container is the end of its pipes."""
+        for descriptor in set(self.stdio):
+            os.close(descriptor)
+        self.stdio.clear()
 
 
-def _stdio(request: Run, files: Mapping[str, int]) -> tuple[tuple[int, int, int], dict[int, str]]:
-    if not request.log:
-        return (files["stdin"], files["stdout"], files["stderr"]), {}
-    out_read, out_write = os.pipe2(os.O_CLOEXEC)
-    error_read, error_write = os.pipe2(os.O_CLOEXEC)
-    return (files["stdin"], out_write, error_write), {out_read: "stdout", error_read: "stderr"}
+class Monitor:
+    """An event loop over containers: poll(2) tells which descriptor has news, and who wants to hear it."""
 
+    def __init__(self, hierarchies: list[Hierarchy]) -> None:
+        self.hierarchies = hierarchies
+        self.containers = 0
+        self.ahead: Unborn | None = None  # an init for the next request
+        self._poll = select.poll()
+        self._listeners: dict[int, Callable[[], None]] = {}
 
-def _start(watch: Watch) -> State:
-    """From a bundle to a running command; StartFailed says why there is none."""
-    config = json.loads((watch.bundle / "config.json").read_text())
-    watch.group = cgroups.create(watch.request.cgroup, watch.request.limits, watch.hierarchies)
-    born = _unborn(watch, spec.namespaces_of(config) & ~Namespace.CGROUP)  # that one, once it is in its group
-    start_ticks = process.started_at(born.pid)
-    handshake.send(
-        born.peer,
-        Message.ORDER,
-        files=watch.stdio,
-        config=config,
-        root=str(watch.bundle / config["root"]["path"]),
-        cgroup=watch.request.cgroup,
-        mounts=[asdict(mount) for mount in watch.request.mounts],
-        trace=watch.request.trace,
-    )
-    try:
-        _await_exec(born.peer)
-    except StartFailed:
-        process.wait(born.pidfd)
-        raise
-    finally:
-        born.peer.close()
-        os.close(born.pidfd)
-    state = State(
-        status=Status.RUNNING,
-        pid=born.pid,
-        start_ticks=start_ticks,
-        monitor_pid=os.getpid(),
-        monitor_start_ticks=process.started_at(os.getpid()),
-        started_at=time.time(),
-    )
-    status.save(watch.bundle, state)
-    return state
+    def listen(self, descriptor: int, events: int, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever a descriptor has such news."""
+        self._poll.register(descriptor, events)
+        self._listeners[descriptor] = listener
 
+    def forget(self, descriptor: int) -> None:
+        """Hear no more of it."""
+        if self._listeners.pop(descriptor, None):
+            self._poll.unregister(descriptor)
 
-def _unborn(watch: Watch, kinds: Namespace) -> Unborn:
-    """The process that was made ahead, if it fits."""
-    if watch.unborn and watch.unborn.kinds == kinds:
-        trace.note("clone3", f"init, process {watch.unborn.pid}, was made ahead of the request")
-        return watch.unborn
-    if watch.unborn:
-        watch.unborn.discard()
-    group = watch.group if watch.group and watch.group.version == 2 else None
-    return Unborn.clone(kinds, watch.hierarchies, group)
+    def turn(self) -> None:
+        """Wait for news and pass them on."""
+        for descriptor, _ in self._poll.poll():
+            if listener := self._listeners.get(descriptor):  # an earlier one may have ended it
+                listener()
 
+    # ------------------------------------------------------------ one container
 
-def _await_exec(peer: socket.socket) -> None:
-    """READY and then silence is a command that runs; anything else is a StartFailed."""
-    ready = False
-    while (message := handshake.receive(peer)) is not None:
-        trace.extend(message["trace"])
-        if message["message"] == Message.FAILED:
-            raise StartFailed(message["text"], exit_code=message["exit_code"])
-        ready = True
-    if not ready:
-        raise StartFailed("container init was killed before it could run the command")
+    def begin(self, request: Run, files: Mapping[str, int]) -> None:
+        """From a bundle to an init that has its order; what fails is reported."""
+        report = socket.socket(fileno=files["report"])
+        watch = Watch(request, report, [files["stdin"], files["stdout"], files["stderr"]])
+        self.containers += 1
+        try:
+            if request.log:
+                _keep_a_log(watch)
+            self._order(watch)
+        except (LabkitError, OSError, ValueError) as failure:
+            self._give_up(watch, failure)
 
+    def _order(self, watch: Watch) -> None:
+        config = json.loads((watch.bundle / "config.json").read_text())
+        watch.group = cgroups.create(watch.request.cgroup, watch.request.limits, self.hierarchies)
+        watch.born = self._init_for(watch, spec.namespaces_of(config) & ~Namespace.CGROUP)
+        handshake.send(
+            watch.born.peer,
+            Message.ORDER,
+            files=watch.stdio,
+            config=config,
+            root=str(watch.bundle / config["root"]["path"]),
+            cgroup=watch.request.cgroup,
+            mounts=[asdict(mount) for mount in watch.request.mounts],
+            trace=watch.request.trace,
+        )
+        watch.close_stdio()
+        self.listen(watch.born.peer.fileno(), select.POLLIN, lambda: self._hear_init(watch))
 
-def _watch_until_the_end(watch: Watch, state: State) -> State:
-    """Keep the log, listen to the engine, and wait for the first process to end."""
-    log = Log(Path(watch.request.log)) if watch.request.log else None
-    pidfd = os.pidfd_open(state.pid)
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    for descriptor in watch.logged:
-        poll.register(descriptor, select.POLLIN)
-    if watch.request.attached:
-        poll.register(watch.report, select.POLLRDHUP)
-    running = True
-    while running:
-        for descriptor, _ in poll.poll():
-            if descriptor == pidfd:
-                running = False
-            elif descriptor == watch.report.fileno():
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # nobody is left to take the result
-                poll.unregister(descriptor)
-            elif log and not _read_into(log, descriptor, watch.logged[descriptor]):
-                poll.unregister(descriptor)
-    code = process.wait(pidfd)
-    if log:
+    def _init_for(self, watch: Watch, kinds: Namespace) -> Unborn:
+        """The process that was made ahead, if it fits; else a new one."""
+        ahead, self.ahead = self.ahead, None
+        if ahead and ahead.kinds == kinds and process.is_alive(ahead.pid, process.started_at(ahead.pid)):
+            trace.note("clone3", f"init, process {ahead.pid}, was made ahead of the request")
+            return ahead
+        if ahead:
+            ahead.discard()
+        group = watch.group if watch.group and watch.group.version == 2 else None
+        return Unborn.clone(kinds, self.hierarchies, group)
+
+    def _hear_init(self, watch: Watch) -> None:
+        """READY and then silence is a command that runs; anything else is a failure."""
+        assert watch.born is not None
+        message = handshake.receive(watch.born.peer)
+        if message is not None:
+            trace.extend(message["trace"])
+            watch.ready = message["message"] == Message.READY
+            if not watch.ready:
+                self._give_up(watch, StartFailed(message["text"], exit_code=message["exit_code"]))
+            return
+        if not watch.ready:
+            self._give_up(watch, StartFailed("container init was killed before it could run the command"))
+            return
+        self.forget(watch.born.peer.fileno())
+        watch.born.peer.close()
+        self._follow(watch, watch.born)
+
+    def _follow(self, watch: Watch, born: Unborn) -> None:
+        """The command runs: say so, and listen for its end, its output and the engine's."""
+        watch.state = State(
+            status=Status.RUNNING,
+            pid=born.pid,
+            start_ticks=process.started_at(born.pid),
+            monitor_pid=os.getpid(),
+            monitor_start_ticks=process.started_at(os.getpid()),
+            started_at=time.time(),
+        )
+        if not watch.request.attached:
+            status.save(watch.bundle, watch.state)
+        watch.tell(Event.STARTED, pid=watch.state.pid, start_ticks=watch.state.start_ticks)
+        self.listen(born.pidfd, select.POLLIN, lambda: self._end(watch))
         for descriptor, stream in watch.logged.items():
-            while _read_into(log, descriptor, stream):
-                pass
-        log.close()
-    oom = bool(watch.group and watch.group.oom_kills())
-    return replace(
-        state, status=Status.EXITED, pid=0, exit_code=code, oom_killed=oom, finished_at=time.time()
-    )
+            self.listen(descriptor, select.POLLIN, _reader(self, watch, descriptor, stream))
+        if watch.request.attached:
+            self.listen(watch.report.fileno(), select.POLLRDHUP, lambda: self._engine_left(watch, born))
+
+    def _engine_left(self, watch: Watch, born: Unborn) -> None:
+        """Nobody is left to take the result."""
+        self.forget(watch.report.fileno())
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(born.pidfd, signal.SIGKILL)
+
+    def _end(self, watch: Watch) -> None:
+        """Reap it, keep its last words and how it ended, remove its group, report."""
+        assert watch.born is not None
+        self._let_go(watch)
+        code = process.wait(watch.born.pidfd)
+        os.close(watch.born.pidfd)
+        _finish_log(watch)
+        oom = bool(watch.group and watch.group.oom_kills())
+        ended = replace(
+            watch.state, status=Status.EXITED, pid=0, exit_code=code, oom_killed=oom, finished_at=time.time()
+        )
+        try:
+            _clean_up(watch, ended)
+        except (LabkitError, OSError) as failure:
+            watch.tell(Event.FAILED, text=_words(failure), exit_code=125)
+        else:
+            watch.tell(Event.EXITED, exit_code=code, oom_killed=oom)
+        self._dismiss(watch)
+
+    def _give_up(self, watch: Watch, failure: Exception) -> None:
+        """Undo what was made, and say why; the engine turns it into a StartFailed."""
+        code = failure.exit_code if isinstance(failure, StartFailed) else 125
+        self._let_go(watch)
+        watch.close_stdio()
+        if watch.born:
+            watch.born.discard()
+        _finish_log(watch)
+        with contextlib.suppress(LabkitError, OSError):  # the failure that is told came first
+            _clean_up(
+                watch,
+                State(status=Status.EXITED, exit_code=code, error=_words(failure), finished_at=time.time()),
+            )
+        watch.tell(Event.FAILED, text=_words(failure), exit_code=code)
+        self._dismiss(watch)
+
+    def _let_go(self, watch: Watch) -> None:
+        """Listen to nothing of it any more."""
+        descriptors = [*watch.logged, watch.report.fileno()]
+        if watch.born:
+            descriptors += [watch.born.pidfd, watch.born.peer.fileno()]
+        for descriptor in descriptors:
+            self.forget(descriptor)
+
+    def _dismiss(self, watch: Watch) -> None:
+        watch.report.close()
+        self.containers -= 1
+
+    def get_ready(self) -> None:
+        """Make the next init while there is nothing else to do."""
+        if self.ahead is None:
+            self.ahead = unborn.make_ahead(self.hierarchies)
 
 
-def _read_into(log: Log, descriptor: int, stream: str) -> bool:
+def _keep_a_log(watch: Watch) -> None:
+    """Put pipes of our own in the place of stdout and stderr."""
+    watch.log = Log(Path(watch.request.log))
+    for number, stream in ((1, "stdout"), (2, "stderr")):
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        os.close(watch.stdio[number])
+        watch.stdio[number] = writing
+        watch.logged[reading] = stream
+
+
+def _reader(monitor: Monitor, watch: Watch, descriptor: int, stream: str) -> Callable[[], None]:
+    def read() -> None:
+        if not _read_into(watch, descriptor, stream):
+            monitor.forget(descriptor)
+
+    return read
+
+
+def _read_into(watch: Watch, descriptor: int, stream: str) -> bool:
     """Pass on what is there; False at the end."""
     data = os.read(descriptor, 65536)
-    if data:
-        log.write(stream, data)
+    if data and watch.log:
+        watch.log.write(stream, data)
     return bool(data)
 
 
+def _finish_log(watch: Watch) -> None:
+    """What is still in the pipes, now that every process that could write is gone."""
+    for descriptor, stream in watch.logged.items():
+        os.set_blocking(descriptor, False)
+        with contextlib.suppress(BlockingIOError):
+            while _read_into(watch, descriptor, stream):
+                pass
+        os.close(descriptor)
+    watch.logged.clear()
+    if watch.log:
+        watch.log.close()
+
+
 def _clean_up(watch: Watch, ended: State) -> None:
-    """Remove the cgroup, then what was made for this run, or record its end. The mounts went with init."""
+    """Remove the group; of a container that is kept, write down how it ended."""
     if watch.group:
         watch.group.kill()  # without a pid namespace, others may have stayed
         watch.group.remove()
-    for directory in watch.request.trees:
-        trees.remove(Path(directory))
-    if not watch.request.trees:
+    if not watch.request.attached:
         status.save(watch.bundle, ended)
-    watch.ledger.close()
+        watch.ledger.close()
 
 
-def _give_up(watch: Watch, failure: Exception) -> None:
-    """Undo what was made, and say why; the engine turns it into a StartFailed."""
-    code = failure.exit_code if isinstance(failure, StartFailed) else 125
+def _words(failure: Exception) -> str:
+    """An error in one line, with the file and the notes."""
     text = str(failure)
     if isinstance(failure, OSError):
         text = f"{failure.strerror or failure}" + (f": {failure.filename}" if failure.filename else "")
-    notes = [note for note in getattr(failure, "__notes__", ()) if note not in text]
-    state = State(status=Status.EXITED, exit_code=code, error=text, finished_at=time.time())
-    with contextlib.suppress(LabkitError, OSError, ExceptionGroup):
-        _clean_up(watch, state)
-    _tell(watch, Event.FAILED, text="; ".join([text, *notes]), exit_code=code)
-
-
-def _tell(watch: Watch, event: str, **content: Any) -> None:
-    """Report to the engine, if it is still there."""
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        handshake.send(watch.report, event, **content, trace=trace.take_rows())
+    return "; ".join([text, *(note for note in getattr(failure, "__notes__", ()) if note not in text)])

@@ -15,7 +15,7 @@ from labkit.runtime import handshake
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Start a bundle. `attached` ends it with the engine; a container that is kept has no `trees`."""
+    """Start a bundle. An attached container ends with the engine, another has a log and a state."""
 
     FILES: ClassVar[tuple[str, ...]] = ("report", "ledger", "stdin", "stdout", "stderr")
 
@@ -28,7 +28,6 @@ class Run:
     limits: Limits
     mounts: tuple[PlannedMount, ...]
     attached: bool
-    trees: tuple[str, ...] = ()  # to be removed at its end
     log: str = ""  # where stdout and stderr are kept, instead of the descriptors
     trace: bool = False
 
