@@ -35,7 +35,7 @@ def checkout() -> Iterator[Path]:
 
 def variables(checkout: Path) -> dict[str, str]:
     base = checkout.parent
-    return os.environ | {"LABKIT_ROOT": f"{base}/root", "LABKIT_RUN": f"{base}/run", "TMPDIR": str(base)}
+    return os.environ | {"LABKIT_ROOT": f"{base}/root", "LABKIT_RUN": f"{base}/run"}
 
 
 def setup(checkout: Path, *before: str) -> "subprocess.CompletedProcess[str]":
@@ -118,7 +118,7 @@ def test_a_set_up_that_was_killed_is_completed_by_the_next_which_leaves_nothing_
     environment = checkout / ".venv"
     victim = subprocess.Popen(
         [checkout / "scripts/setup"],
-        env=variables(checkout),
+        env=variables(checkout) | {"TMPDIR": str(checkout.parent)},  # its log stays behind
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
