@@ -1,0 +1,59 @@
+"""diagrams: a few boxes and arrows, where a reader would rather look than read.
+
+Every chapter. A drawing that is right on a light and on a dark page, with a
+plain form of its own for where no picture shows.
+"""
+
+from collections.abc import Mapping
+
+from labkit.course import pages
+from labkit.widgets import svg
+
+LEFT, TOP, GAP, TALL = 72.0, 44.0, 18.0, 52.0
+
+Rows = Mapping[str, Mapping[str, str]]
+"""For each row its name and its boxes: what stands in one, and below it, smaller, what it is."""
+
+
+def chain(title: str, rows: Rows, ground: tuple[str, str]) -> None:
+    """Boxes from left to right, a row for each kind of chain, and what they all stand on."""
+    pages.show(_plain(title, rows, ground), svg.as_image(_picture(title, rows, ground), title))
+
+
+def _plain(title: str, rows: Rows, ground: tuple[str, str]) -> str:
+    lines = [
+        f"{name}: " + " → ".join(f"{head} ({what})" for head, what in boxes.items())
+        for name, boxes in rows.items()
+    ]
+    return "\n".join([title, *lines, f"below: {ground[0]} ({ground[1]})"])
+
+
+def _picture(title: str, rows: Rows, ground: tuple[str, str]) -> str:
+    drawing = svg.Drawing(title)
+    drawing.text(16, 26, title, "f-ink bold")
+    columns = max(len(boxes) for boxes in rows.values())
+    wide = (svg.WIDTH - LEFT - 16 - GAP * (columns - 1)) / columns
+    y = TOP
+    for number, (name, boxes) in enumerate(rows.items(), 1):
+        colour = svg.hue(number)
+        drawing.text(16, y + TALL / 2 + 4, name, f"f-{colour} bold", room=LEFT - 22)
+        for place, (head, what) in enumerate(boxes.items()):
+            x = LEFT + place * (wide + GAP)
+            drawing.box(x, y, wide, TALL, f"f-{colour} s-{colour} tint", 6)
+            drawing.text(x + wide / 2, y + 23, head, "f-ink bold", "middle", room=wide - 6)
+            drawing.text(x + wide / 2, y + 40, what, "f-soft small", "middle", room=wide - 4)
+            if place:
+                _arrow(drawing, x - GAP + 3, x - 3, y + TALL / 2)
+        y += TALL + 20
+    drawing.box(LEFT, y, svg.WIDTH - LEFT - 16, TALL - 8, "f-host", 6)
+    middle = LEFT + (svg.WIDTH - LEFT - 16) / 2
+    drawing.text(middle, y + 19, ground[0], "f-ink bold", "middle")
+    drawing.text(middle, y + 35, ground[1], "f-soft small", "middle")
+    return drawing.finish(y + TALL + 8)
+
+
+def _arrow(drawing: svg.Drawing, x1: float, x2: float, y: float) -> None:
+    drawing.line(x1, y, x2 - 4, y, "s-soft", 1.5)
+    drawing.add(
+        "path", d=f"M{x2 - 6:.1f} {y - 4:.1f}L{x2:.1f} {y:.1f}L{x2 - 6:.1f} {y + 4:.1f}Z", kind="f-soft"
+    )
