@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -87,6 +88,15 @@ def test_every_package_on_the_lists_says_why_it_is_there():
     ]
 
     assert [line for line in lines if "# " not in line] == []
+
+
+def test_make_test_runs_every_folder_that_has_tests():
+    runner = (PROJECT / "scripts/test").read_text()
+    listed = set(re.search(r"^parts=\((.*)\)$", runner, re.MULTILINE)[1].split()) | {"unit"}
+
+    assert {
+        file.relative_to(PROJECT / "tests").parts[0] for file in (PROJECT / "tests").glob("*/**/test_*.py")
+    } == listed
 
 
 def test_scripts_can_be_started():
