@@ -58,7 +58,7 @@ class Ledger:
         """Write an object down; call it before the object is made."""
         if kind not in KINDS:
             raise Invalid(f"the ledger knows no {kind!r}, only {', '.join(KINDS)}")
-        line = json.dumps([kind, os.fspath(name), start_ticks]) + "\n"
+        line = "\n" + json.dumps([kind, os.fspath(name), start_ticks]) + "\n"  # the line before may be torn
         descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.write(descriptor, line.encode())

@@ -90,7 +90,7 @@ def _require(chapter: Chapter) -> None:
 
     missing = [need for need in chapter.needs if not machine.has(need)]
     if missing:
-        reasons = "; ".join(f"{need}: {machine.why_not(need)}" for need in missing)
+        reasons = "; ".join(machine.why_not(need) for need in missing)
         raise Unsupported(f"chapter {chapter.number} cannot run here: {reasons}", hint="see labkit doctor")
 
 
@@ -271,4 +271,14 @@ def reset(number: str | None = None) -> list[str]:
         owners |= {chapter.owner for chapter in Course.from_environment().chapters()}
     else:
         owners = {Course.from_environment().chapter(number).owner}
-    return [line for owner in sorted(owners) for line in _undo(paths, owner)]
+    return [line for owner in sorted(owners) for line in _undo(paths, owner)] + _sweep(paths)
+
+
+def _sweep(paths: Paths) -> list[str]:
+    """Undo containers whose engine and monitor were killed: an engine does so whenever it begins."""
+    stale = [led for led in Ledger.all(paths) if led.owner.startswith("container-") and not led.is_held()]
+    if stale:
+        from labkit.engine.engine import Engine
+
+        Engine(paths).close()
+    return [f"what was left of {ledger.owner}" for ledger in stale if not ledger.file.exists()]

@@ -100,7 +100,7 @@ class Child:
                 child._oom_kills = cgroup.oom_kills()
                 cgroup.add(outer.pid)
             ours.sendall(given.encode())
-            child._follow(lambda: child._ready or bool(child.error), timeout_seconds=30.0)
+            child._follow(lambda: child._has_begun or bool(child.error), timeout_seconds=30.0)
         except BaseException:
             child.kill()
             raise
@@ -117,6 +117,12 @@ class Child:
     def __repr__(self) -> str:
         state = "ended" if self.result is not None or self.outer.poll() is not None else "running"
         return f"<child, {state}>"  # without its pid, which differs from run to run
+
+    @property
+    def _has_begun(self) -> bool:
+        """Two processes report: the one inside that it is ready, the one outside who that is."""
+        forks = self.given.namespaces & (Namespace.PID | Namespace.TIME)
+        return self._ready and (not forks or self.pid != self.outer.pid)
 
     @property
     def alive(self) -> bool:

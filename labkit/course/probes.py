@@ -4,6 +4,7 @@ Every chapter. What an answer prints proves little; what /proc says of its
 process, and what nsenter(1) finds when it goes in after it, proves much.
 """
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -86,9 +87,13 @@ class Probe:
         return done.stdout.strip() if done.returncode == 0 else f"error: {done.stderr.strip()}"
 
     def until(self, holds: Callable[[], bool], timeout_seconds: float = 5.0) -> bool:
-        """Ask again and again until it holds; False when the time is over."""
+        """Ask again and again until it holds: False when the time is over, AnswerFailed if it fails."""
         deadline = time.monotonic() + timeout_seconds
         while not holds():
+            with contextlib.suppress(TimeoutError):
+                self.child.wait_value(0.0)
+            if error := self.child.error:
+                raise AnswerFailed(f"it raised {error['message']}", kind=error["kind"])
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
