@@ -116,7 +116,7 @@ class NamespaceMap(LabWidget):
 
     def picture(self) -> str:
         """The same map as a drawing: a block for each run of rows in the same namespace."""
-        left, top, step, right = 250.0, 64.0, 28.0, 16.0
+        left, top, step, right = 262.0, 64.0, 28.0, 16.0
         drawing = svg.Drawing(self.summary())
         drawing.text(16, 26, "Who shares which namespace", "f-ink bold")
         width = (svg.WIDTH - left - right) / max(1, len(self.kinds))
@@ -141,11 +141,11 @@ class NamespaceMap(LabWidget):
     ) -> None:
         first = number == 0 or self.lines[number - 1]["group"] != line["group"]
         if first and number:
-            drawing.line(16, y, 240, y, "s-edge")
+            drawing.line(16, y, 252, y, "s-edge")
         if first:
-            drawing.text(16, y + step / 2 + 4, line["group"], f"f-{svg.hue(line['hue'])} bold", room=84)
-        drawing.text(106, y + step / 2 + 4, line["name"], "f-ink mono", room=84 if line["where"] else 130)
-        drawing.text(240, y + step / 2 + 4, line["where"], "f-soft mono small", "end")
+            drawing.text(16, y + step / 2 + 4, line["group"], f"f-{svg.hue(line['hue'])} bold", room=100)
+        drawing.text(122, y + step / 2 + 4, line["name"], "f-ink mono", room=84 if line["where"] else 130)
+        drawing.text(252, y + step / 2 + 4, line["where"], "f-soft mono small", "end")
 
     def _draw_column(
         self, drawing: svg.Drawing, kind: str, x: float, width: float, top: float, step: float

@@ -110,7 +110,8 @@ function render({ model, el }) {
     const seen = mine.filter(([one]) => one.from <= end && one.to >= begin);
     seen.forEach(([one, number], index) => {
       const following = seen.slice(index + 1).find(([other]) => other.row === one.row);
-      parts.push(bar(one, number, top + 4, following ? across(following[0].from) : WIDE));
+      const edges = model.get("folds").map((fold) => across(placeOf(fold.at, model.get("folds")))).filter((x) => x >= across(one.from));
+      parts.push(bar(one, number, top + 4, Math.min(WIDE, following ? across(following[0].from) : WIDE, ...edges)));
     });
     return { parts, height };
   }
@@ -119,9 +120,9 @@ function render({ model, el }) {
     const [x, stop] = [across(placeOf(fold.at, folds)), across(placeOf(fold.until, folds))];
     if (stop < LEFT || x > WIDE) return [];
     const from = Math.max(LEFT, x);
-    const middle = { x: (from + Math.min(WIDE, stop)) / 2, class: "lk-axis lk-middle" };
+    const middle = { x: (from + Math.min(WIDE, stop)) / 2, class: "lk-quiet lk-middle" };
     return [drawn("rect", { x: from, y: 2, width: Math.min(WIDE, stop) - from, height: bottom - 2, class: "lk-fold" }),
-      drawn("text", { ...middle, y: bottom / 2 }, duration(fold.until - fold.at)), drawn("text", { ...middle, y: bottom / 2 + 13 }, "quiet")];
+      drawn("text", { ...middle, y: bottom + GAP + 10 }, `${duration(fold.until - fold.at)} quiet`)];
   }
 
   function tell() {
@@ -150,11 +151,11 @@ function render({ model, el }) {
     const folds = model.get("folds");
     for (const fold of folds) parts.push(...foldMark(fold, folds, top - GAP));
     const { found, step } = ticks(begin, end, folds);
-    let taken = -Infinity;
+    const taken = folds.map((fold) => across(placeOf(fold.at, folds) + fold.shown / 2));
     for (const at of found) {
       const x = across(placeOf(at, folds));
-      if (x - taken < 56) continue;
-      taken = x;
+      if (taken.some((other) => Math.abs(x - other) < 64)) continue;
+      taken.push(x);
       parts.push(drawn("line", { x1: x, x2: x, y1: 2, y2: top - GAP + 4, class: "lk-grid" }),
         drawn("text", { x, y: top + 10, class: x > WIDE - 30 ? "lk-axis lk-right" : x < LEFT + 20 ? "lk-axis" : "lk-axis lk-middle" }, tickWord(at, step)));
     }

@@ -85,7 +85,8 @@ class SyscallTimeline(LabWidget):
                 first, last = (min(width - 1, int(one[end] / span * width)) for end in ("from", "to"))
                 marks[first : last + 1] = ["█" if last > first else "▌"] * (last - first + 1)
             for fold in self.folds:
-                marks[int(self._axis.place((fold["at"] + fold["until"]) / 2) / span * width)] = "≈"
+                middle = self._axis.place((fold["at"] + fold["until"]) / 2)
+                marks[min(width - 1, int(middle / span * width))] = "≈"
             lanes.append([lane, "│" + "".join(marks) + "│"])
         head = ["at ms", "took ms", "process", "chapter", "call", "what"]
         body = [listed(one) for one in self.operations[:MOST_LISTED]]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 FOLD_ABOVE = 0.6  # of the time that is left, in which nothing begins or ends
+FEWEST = 12  # moments: a handful of operations is clear as it is
+LEAST_SECONDS = 1e-5  # what folds must leave: below it, times are rounding errors
 FOLD_SHOWN = 0.06  # how much of the axis a fold takes
 
 
@@ -36,9 +38,10 @@ class Axis:
         ordered = sorted({0.0, *moments})
         left, found = ordered[-1], []
         for begin, end in sorted(pairwise(ordered), key=lambda gap: gap[0] - gap[1]):
-            if len(ordered) < 6 or end - begin < FOLD_ABOVE * left:
+            rest = left - (end - begin)
+            if len(ordered) < FEWEST or end - begin < FOLD_ABOVE * left or rest < LEAST_SECONDS:
                 break
-            left -= end - begin
+            left = rest
             found.append((begin, end))
         folds = tuple(Fold(begin, end, left * FOLD_SHOWN) for begin, end in sorted(found))
         return cls(left + sum(fold.shown for fold in folds), folds)

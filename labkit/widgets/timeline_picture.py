@@ -23,13 +23,14 @@ def draw(
         height = (1 + max(one["row"] for one in operations)) * ROW + 8
         drawing.text(16, y + 18, lane, "f-ink bold", room=LEFT - 24)
         drawing.box(LEFT, y, END - LEFT, height, "f-host", 4)
-        _draw_lane(drawing, operations, scale, y + 4)
+        _draw_lane(drawing, operations, axis, scale, y + 4)
         y += height + 8
     _draw_axis(drawing, axis, scale, top, y - 8)
     return drawing.finish(_draw_legend(drawing, families, y + 32) + 18)
 
 
-def _draw_lane(drawing: svg.Drawing, operations: Operations, scale: float, y: float) -> None:
+def _draw_lane(drawing: svg.Drawing, operations: Operations, axis: Axis, scale: float, y: float) -> None:
+    edges = [LEFT + axis.place(fold.at) * scale for fold in axis.folds]
     for one, following in zip(operations, [*operations[1:], None], strict=True):
         x, end = LEFT + one["from"] * scale, LEFT + one["to"] * scale
         width = max(2.5, end - x)
@@ -37,6 +38,7 @@ def _draw_lane(drawing: svg.Drawing, operations: Operations, scale: float, y: fl
         drawing.box(x, top, width, ROW - 2, f"f-{'alarm' if one['error'] else svg.hue(one['hue'])}", 2)
         words = f"✕ {one['call']}" if one["error"] else one["call"]
         until = LEFT + following["from"] * scale if following else END
+        until = min([until, *(edge for edge in edges if edge >= x)])  # no word lies across a fold
         if width > len(words) * 6.5 + 8:
             drawing.text(x + 5, top + 13, words, "f-paper small bold")
         elif until - x - width > len(words) * 6.5 + 8:
@@ -44,19 +46,19 @@ def _draw_lane(drawing: svg.Drawing, operations: Operations, scale: float, y: fl
 
 
 def _draw_axis(drawing: svg.Drawing, axis: Axis, scale: float, top: float, bottom: float) -> None:
+    taken: list[float] = []
     for fold in axis.folds:
         x, width = LEFT + axis.place(fold.at) * scale, fold.shown * scale
-        drawing.box(x, top, width, bottom - top, "f-paper faint", 0)
+        drawing.box(x, top, width, bottom - top, "f-paper", 0)
         for edge in (x, x + width):
             drawing.line(edge, top, edge, bottom, "s-soft dashed")
-        middle, words = x + width / 2, plain.duration(fold.until - fold.at)
-        drawing.text(middle, (top + bottom) / 2, words, "f-soft small", "middle")
-        drawing.text(middle, (top + bottom) / 2 + 12, "quiet", "f-soft small", "middle")
-    taken = LEFT - 60
+        words = f"{plain.duration(fold.until - fold.at)} quiet"
+        drawing.text(x + width / 2, bottom + 16, words, "f-ink small", "middle")
+        taken.append(x + width / 2)
     for at in axis.ticks() if axis.span else ():
         x = LEFT + axis.place(at) * scale
-        if x - taken >= 60:
-            taken = x
+        if all(abs(x - other) >= 68 for other in taken):
+            taken.append(x)
             words, anchor = (plain.duration(at), "middle") if at else ("0", "start")
             drawing.text(min(x, END - 14), bottom + 16, words, "f-soft small", anchor)
 

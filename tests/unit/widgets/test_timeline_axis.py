@@ -2,7 +2,7 @@ import pytest
 
 from labkit.widgets.timeline_axis import Axis, Fold, round_step
 
-BUSY = [0.0, 0.001, 0.002, 0.003, 0.004, 0.005]
+BUSY = [number / 2000 for number in range(11)]
 
 
 def test_a_long_quiet_stretch_is_folded_and_what_is_around_it_keeps_its_length():
@@ -21,6 +21,17 @@ def test_a_trace_without_quiet_stretches_is_shown_as_it_is():
 
     assert axis == Axis(0.005, ())
     assert [axis.place(at) for at in BUSY] == BUSY
+
+
+def test_a_handful_of_operations_is_never_folded():
+    assert Axis.of([0.0, 0.001, 30.0, 30.001]).folds == ()
+
+
+def test_moments_of_no_length_far_apart_are_not_folded_to_nothing():
+    axis = Axis.of(float(3**number) for number in range(14))
+
+    assert axis.span >= 1e-5
+    assert len(list(axis.ticks())) < 100
 
 
 def test_a_place_never_goes_back():
