@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from labkit.engine import attached, containers, starting
 from labkit.engine.attached import Result
 from labkit.engine.containers import Record
-from labkit.errors import Conflict, Invalid, StartFailed
+from labkit.errors import Conflict, Invalid, StartFailed, Unsupported
 from labkit.kernel import cgroups, process, trace, trees
 from labkit.kernel.cgroup_usage import Usage
 from labkit.paths import Paths
@@ -75,8 +75,8 @@ class Container:
     def _group_is_frozen(self) -> bool:
         try:
             return cgroups.open_existing(starting.cgroup_of(self.record)).is_frozen()
-        except FileNotFoundError:
-            return False
+        except (OSError, Unsupported):
+            return False  # the group is going, one directory after the other
 
     def _running(self) -> State:
         state = self.state

@@ -170,13 +170,11 @@ print("the notebook is in that group:", os.getpid() in group.processes())
 from labkit.widgets import CgroupCockpit
 
 cockpit = CgroupCockpit(group)
-display(cockpit)
+shown = display(cockpit, display_id=True)
 with cockpit:
     course.child(eater, cgroup=group, pause_seconds=0.12, quiet=True)
     time.sleep(0.5)
-
-# %% tags=["nbval-ignore-output"]
-cockpit  # as it stands now
+shown.update(cockpit)  # so that a saved notebook has the last picture
 
 # %% [markdown]
 # The cache of files is counted too. **Before you run it:** in the same group, a child writes a file that is
@@ -300,7 +298,7 @@ assert both[1] > 1.5 * both[0]
 # %% tags=["nbval-ignore-output"]
 group = course.cgroup("turned")
 cockpit = CgroupCockpit(group)
-display(cockpit)
+shown = display(cockpit, display_id=True)
 with cockpit, course.child.start(spin, 30, cgroup=group):
     for cpus in (1.0, 0.5, 0.2):
         group.limit(Limits(cpus=cpus))
@@ -309,9 +307,7 @@ with cockpit, course.child.start(spin, 30, cgroup=group):
     time.sleep(0.6)
     group.freeze(False)
     time.sleep(0.4)
-
-# %% tags=["nbval-ignore-output"]
-cockpit  # as it stands now
+shown.update(cockpit)
 
 # %% [markdown]
 # ## Freezing
