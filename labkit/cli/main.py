@@ -21,6 +21,8 @@ VERBS = {
     "reset": "labkit.cli.reset",
     "run": "labkit.cli.run",
     "ps": "labkit.cli.run",
+    "exec": "labkit.cli.run",
+    "logs": "labkit.cli.run",
     "stop": "labkit.cli.run",
     "rm": "labkit.cli.run",
 }
