@@ -189,7 +189,9 @@ course.child(
         for _ in range(size_mib):
             written.write(b"x" * (1 << 20))
     """,
-    cgroup=group, file=str(big_file), size_mib=2 * memory_mib,
+    cgroup=group,
+    file=str(big_file),
+    size_mib=2 * memory_mib,
 )
 print("written:", big_file.stat().st_size == 2 * memory_mib * MiB, " killed:", group.oom_kills() - before)
 
@@ -619,6 +621,7 @@ course.check("04.enter", enter)
 # %%
 def verdict(group, argv):
     """Run `argv` in the group, return {"exit_code": …, "oom_killed": …}. The group has its limits already."""
+
     ### BEGIN SOLUTION
     def kills():
         files = (Path(group["memory"], name) for name in ("memory.events", "memory.oom_control"))

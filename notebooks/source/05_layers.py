@@ -124,7 +124,9 @@ print("upper: ", sorted(os.listdir(upper)))
 with open(merged / "greeting", "a") as greeting:
     greeting.write("and a line from above\n")
 for name, directory in (("merged", merged), ("upper", upper), ("lower", lower)):
-    print(f"{name:7}", {file.name: file.read_text() for file in sorted(directory.iterdir()) if file.is_file()})
+    print(
+        f"{name:7}", {file.name: file.read_text() for file in sorted(directory.iterdir()) if file.is_file()}
+    )
 
 # %% [markdown]
 # Lower is as it was. The old line was copied to upper together with the file, and there the new line was
@@ -152,7 +154,10 @@ course.fails(
     os.mkdir("/mnt/work")
     mounts.mount("overlay", merged, "overlay", options=f"lowerdir={lower},upperdir={upper},workdir=/mnt/work")
     """,
-    namespaces="mnt", lower=str(lower), upper=str(upper), merged=str(merged),
+    namespaces="mnt",
+    lower=str(lower),
+    upper=str(upper),
+    merged=str(merged),
 )
 
 # %% [markdown]
@@ -322,7 +327,9 @@ for script in (
 stored = [disk_bytes(layer) / MiB for layer in reversed(layers)]
 plot = figures.axes("the layers of that image", "MiB", height=2.2)
 plot.barh(["ground", "fetch", "take out", "delete"], stored, color=figures.BLUE)
-plot.axvline(disk_bytes(merged) / MiB, color=figures.ORANGE, linestyle="--", label="all that a container sees")
+plot.axvline(
+    disk_bytes(merged) / MiB, color=figures.ORANGE, linestyle="--", label="all that a container sees"
+)
 plot.invert_yaxis()
 figures.legend(plot)
 assert disk_bytes(merged) < sum(map(disk_bytes, layers)) / 10
@@ -459,12 +466,16 @@ def another(number):
 mount_seconds = [seconds(another, number) for number in range(containers)]
 disk = sum(disk_bytes(crowd / f"{number}/upper") for number in range(containers))
 print(f"{containers} overlays: {sum(mount_seconds) * 1e3:.0f} ms and {disk / MiB:.2f} MiB")
-print(f"{containers} copies:   {containers * copy_seconds * 1e3:.0f} ms and {containers * copy_bytes / MiB:.0f} MiB")
+print(
+    f"{containers} copies:   {containers * copy_seconds * 1e3:.0f} ms and {containers * copy_bytes / MiB:.0f} MiB"
+)
 
 # %%
 plot = figures.axes("a root for one more container", "ms", height=1.7)
 median_seconds = sorted(mount_seconds)[containers // 2]
-plot.barh(["copy", "overlay"], [copy_seconds * 1e3, median_seconds * 1e3], color=[figures.ORANGE, figures.BLUE])
+plot.barh(
+    ["copy", "overlay"], [copy_seconds * 1e3, median_seconds * 1e3], color=[figures.ORANGE, figures.BLUE]
+)
 plot.invert_yaxis()
 
 # %% [markdown]
@@ -510,6 +521,7 @@ course.check("05.stack", stack)
 # %%
 def options(layers, upper, work):
     """The options for mount(2), with every path escaped as OverlayFS wants it."""
+
     ### BEGIN SOLUTION
     def escaped(path):
         return path.replace("\\", "\\\\").replace(",", "\\,")
@@ -556,6 +568,7 @@ course.check("05.forget", forget)
 # %%
 def layer_of(path, layers):
     """The index of the layer that wins for `path` (relative, such as "etc/hosts"), or None."""
+
     ### BEGIN SOLUTION
     def is_whiteout(found):
         return (found.st_mode & 0o170000) == 0o020000 and found.st_rdev == 0

@@ -52,7 +52,7 @@ def enter(facts: Facts, answer: object) -> None:
         facts.equal("the limit for memory, in bytes, is what was asked for", used.memory_limit_bytes, memory)
         facts.equal("so is the one for processes", used.processes_limit, processes)
         share = used.cpu_limit if used.cpu_limit is not None else 0.0
-        facts.between("so is the quota, in CPUs", share, cpus - 0.005, cpus + 0.005)
+        facts.between("so is the quota, in CPUs", share, round(cpus - 0.005, 3), round(cpus + 0.005, 3))
 
 
 HOG = "blocks = [b'x' * (1 << 20) for _ in range(160)]"
@@ -222,7 +222,10 @@ def shape(facts: Facts, answer: object) -> None:
         facts.call(answer, sender.pid, name, wanted, namespaces="mnt,net")  # type: ignore[arg-type]
         after = _bits_per_second(sender, 2 * MIB) / 1e6
         facts.between(
-            f"of {wanted / 1e6:.0f} Mbit/s, as measured", round(after, 1), wanted * 0.4e-6, wanted * 1.2e-6
+            f"of {wanted / 1e6:.0f} Mbit/s, as measured",
+            round(after, 1),
+            round(wanted * 0.4e-6, 1),
+            round(wanted * 1.2e-6, 1),
         )
         said = sender.inside("net", "tc", "qdisc", "show", "dev", name)
         facts.true("the interface has a queueing discipline", said not in ("", "noqueue"), said)

@@ -18,7 +18,9 @@ def stack(layers, upper, work, merged):
 # %% 05.stack: one overlay for each layer, each hiding the one before
 def stack(layers, upper, work, merged):
     for layer in layers:
-        mounts.mount("overlay", merged, "overlay", options=f"lowerdir={layer},upperdir={upper},workdir={work}")
+        mounts.mount(
+            "overlay", merged, "overlay", options=f"lowerdir={layer},upperdir={upper},workdir={work}"
+        )
 
 
 # %% 05.names: escapes nothing
