@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 OLDEST_KERNEL = (5, 12)  # clone3 is of 5.3, id-mapped mounts are of 5.12
 OLDEST_PYTHON = (3, 11)
@@ -47,9 +48,8 @@ def has_overlay(file="/proc/filesystems"):
 
 def free_bytes(path):
     """The room on the file system that holds a path, or will."""
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    return shutil.disk_usage(path).free
+    place = Path(path).resolve()
+    return shutil.disk_usage(next(there for there in (place, *place.parents) if there.exists())).free
 
 
 def problems(machine):
@@ -105,7 +105,10 @@ def check_disk(machine):
     ):
         if free is not None and free < needed:
             have, want = (f"{size / 1024**2:.0f} MB" for size in (free, needed))
-            yield f"{have} of disk are free for {what}, and {want} are needed", "make room, or move it to another disk"
+            yield (
+                f"{have} of disk are free for {what}, and {want} are needed",
+                "make room, or move it to another disk",
+            )
 
 
 CHECKS = (check_rights, check_kernel, check_overlay, check_python, check_packages, check_disk)
@@ -118,9 +121,9 @@ def main():
     chosen = parser.parse_args()
     facts = {}
     if chosen.checkout:
-        facts["checkout_free"] = free_bytes(os.path.abspath(chosen.checkout))
+        facts["checkout_free"] = free_bytes(chosen.checkout)
     if chosen.root:
-        facts["root_free"] = free_bytes(os.path.abspath(chosen.root))
+        facts["root_free"] = free_bytes(chosen.root)
     found = problems(Machine(**facts))
     for problem, remedy in found:
         print(f"setup: {problem}\n  → {remedy}", file=sys.stderr)
