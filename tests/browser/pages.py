@@ -18,6 +18,8 @@ from urllib.parse import quote
 
 from playwright.sync_api import ConsoleMessage, Locator, Page
 
+from labkit.kernel import process
+
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = (
@@ -76,7 +78,7 @@ class LabServer:
         with open(self.log, "wb") as log:
             self._process = subprocess.Popen(
                 self._command(), env=self._environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=lambda: process.die_with_parent(signal.SIGTERM),
             )  # fmt: skip
         self._wait_until_it_answers()
         return self
