@@ -151,13 +151,13 @@ OverlayMicroscope(merged=merged)
 course.fails(
     """
     mounts.mount("tmpfs", "/mnt", "tmpfs")
-    os.mkdir("/mnt/work")
-    mounts.mount("overlay", merged, "overlay", options=f"lowerdir={lower},upperdir={upper},workdir=/mnt/work")
+    os.mkdir("/mnt/work"), os.mkdir("/mnt/merged")
+    directories = f"lowerdir={lower},upperdir={upper},workdir=/mnt/work"
+    mounts.mount("overlay", "/mnt/merged", "overlay", options=directories)
     """,
     namespaces="mnt",
     lower=str(lower),
     upper=str(upper),
-    merged=str(merged),
 )
 
 # %% [markdown]
