@@ -199,7 +199,7 @@ class Mount:
     tags: tuple[str, ...]  # shared:N, master:N, propagate_from:N, unbindable
     kind: str
     source: str
-    super_options: str
+    super_options: str  # as the kernel shows them: a comma inside a value is still \054
 
     @property
     def propagation(self) -> str:
@@ -214,10 +214,10 @@ class Mount:
 
     def option(self, name: str) -> str | None:
         """The value of a super option, such as `lowerdir` of an overlay; None where it is not there."""
-        for option in split_options(self.super_options):
+        for option in self.super_options.split(","):
             key, _, value = option.partition("=")
             if key == name:
-                return value
+                return unescape(value)
         return None
 
 
@@ -231,12 +231,12 @@ def _parse_line(line: str) -> Mount:
     mount_id, parent_id, device, root, point, options, *tags = before.split(" ")
     kind, source, super_options = [*after.split(" "), "", ""][:3]
     return Mount(
-        int(mount_id), int(parent_id), device, _unescape(root), _unescape(point), options,
-        tuple(tag for tag in tags if tag), _unescape(kind), _unescape(source), _unescape(super_options),
+        int(mount_id), int(parent_id), device, unescape(root), unescape(point), options,
+        tuple(tag for tag in tags if tag), unescape(kind), unescape(source), super_options,
     )  # fmt: skip
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
     """Undo the kernel's mangle(): a byte as a backslash and three octal digits."""
     if "\\" not in text:
         return text
@@ -247,11 +247,6 @@ def _unescape(text: str) -> str:
 def mounts(pid: "int | str" = "self") -> list[Mount]:
     """The mounts that a process sees."""
     return parse_mountinfo(os.fsdecode(Path(f"/proc/{pid}/mountinfo").read_bytes()))
-
-
-def split_options(options: str) -> list[str]:
-    r"""Split mount options at the commas that no backslash escapes."""
-    return [str(part) for part in re.findall(r"(?:\\.|[^,\\])+", options)]
 
 
 def escape_option(path: "os.PathLike[str] | str", *, in_list: bool = False) -> str:

@@ -43,26 +43,24 @@ def tree(pid: "int | str" = "self") -> list[MountRow]:
 
 def rows(mountinfo: str) -> list[MountRow]:
     """As `tree`, from the text of a mountinfo."""
-    lines = {mounts.parse_mountinfo(line)[0].mount_id: line for line in mountinfo.splitlines() if line}
-    parents = {number: mounts.parse_mountinfo(line)[0].parent_id for number, line in lines.items()}
+    parsed = {mount.mount_id: mount for mount in mounts.parse_mountinfo(mountinfo)}
     children: dict[int, list[int]] = {}
-    for number, parent in parents.items():
-        children.setdefault(parent, []).append(number)
-    roots = [number for number, parent in parents.items() if parent not in lines or parent == number]
+    for number, mount in parsed.items():
+        children.setdefault(mount.parent_id, []).append(number)
+    roots = [n for n, mount in parsed.items() if mount.parent_id not in parsed or mount.parent_id == n]
     found = []
     waiting = [(number, 0) for number in reversed(roots)]
     while waiting:
         number, depth = waiting.pop()
-        found.append(_row(lines[number], depth))
+        found.append(_row(parsed[number], depth))
         waiting += [(child, depth + 1) for child in reversed(children.get(number, [])) if child != number]
     return found
 
 
-def _row(line: str, depth: int) -> MountRow:
-    mount = mounts.parse_mountinfo(line)[0]
+def _row(mount: mounts.Mount, depth: int) -> MountRow:
     return MountRow(
         mount.mount_id, mount.parent_id, depth, mount.mount_point, mount.kind, mount.source, mount.options,
-        mount.propagation, decode_overlay(line.rpartition(" ")[2]) if mount.kind == "overlay" else None,
+        mount.propagation, decode_overlay(mount.super_options) if mount.kind == "overlay" else None,
     )  # fmt: skip
 
 
@@ -77,7 +75,7 @@ def decode_overlay(super_options: str) -> Overlay:
     single: dict[str, str] = {}
     for option in super_options.split(","):
         key, _, shown = option.partition("=")
-        value = _plain(shown)
+        value = mounts.unescape(shown)
         if key == "lowerdir":
             lower += split_layers(value)
         elif key == "lowerdir+":
@@ -85,12 +83,6 @@ def decode_overlay(super_options: str) -> Overlay:
         else:
             single[key] = value
     return Overlay(tuple(lower), single.get("upperdir"), single.get("workdir"))
-
-
-def _plain(shown: str) -> str:
-    r"""Undo the octal form, such as `\040` for a blank."""
-    whole = re.sub(rb"\\([0-7]{3})", lambda found: bytes((int(found[1], 8),)), os.fsencode(shown))
-    return os.fsdecode(whole)
 
 
 def split_layers(lowerdir: str) -> list[str]:

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-MOST_BYTES = 200_000  # below the kernel's default for one packet, net.core.wmem_default
+MOST_BYTES = 4 << 20  # more than execve(2) takes in arguments and environment
+_ROOM_BYTES = 128 << 10  # what fits into a socket's buffer as it is, net.core.wmem_default
+_SO_SNDBUFFORCE = 32  # Python has no name for it, socket(7)
 MSG_CMSG_CLOEXEC = 0x4000_0000
 
 
@@ -38,6 +40,8 @@ def send(peer: socket.socket, message: str, *, files: Sequence[int] = (), **cont
     packet = json.dumps({"message": message, **content}).encode()
     if len(packet) > MOST_BYTES:
         raise OSError(7, f"{len(packet)} bytes of command, environment and options are too long", message)
+    if len(packet) > _ROOM_BYTES:
+        peer.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * len(packet))
     socket.send_fds(peer, [packet], list(files))
 
 

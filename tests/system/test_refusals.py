@@ -108,9 +108,14 @@ def test_an_unknown_option_is_an_error(engine):
         engine.run(BUSYBOX, ["true"], priviledged=True)
 
 
-def test_a_command_too_long_for_one_request_is_named(engine):
-    with pytest.raises(OSError, match="too long"):
-        engine.run(BUSYBOX, ["echo", "x" * 1_000_000])
+def test_a_long_command_runs_and_one_too_long_for_the_kernel_is_named(engine):
+    words = [f"{number:01000}" for number in range(1000)]
+
+    assert engine.run(BUSYBOX, ["echo", *words]).stdout == " ".join(words) + "\n"
+    with pytest.raises(StartFailed, match="argument list too long"):
+        engine.run(BUSYBOX, ["echo", "x" * 200_000])
+    with pytest.raises(StartFailed, match="too long"):
+        engine.run(BUSYBOX, ["echo", *words, *words, *words, *words, *words])
 
 
 @pytest.mark.parametrize("name", ["with:colon", "with,comma", "with\\backslash", "with space", 'with"quote'])
