@@ -247,13 +247,17 @@ assert results[0][1].throttled_periods > 0 and results[0][0]["count"] < results[
 # are the kernel's own count; they are called `nr_periods` and `nr_throttled` in `cpu.stat`.
 
 # %%
-plot = figures.axes("work done against the quota", "quota in CPUs", "work, against no throttling")
-most = results[-1][0]["count"]
-plot.plot(quotas, [done["count"] / most for done, _ in results], "o-", label="measured")
+full_speed = max(done["count"] / used.cpu_seconds for done, used in results)  # counts in a CPU second
+work = [done["count"] / full_speed / spin_seconds for done, _ in results]
+plot = figures.axes("work done against the quota", "quota in CPUs", "work, in CPUs at full speed")
+plot.plot(quotas, work, "o-", label="measured")
 plot.plot([0, 1], [0, 1], "--", color=figures.GREY, label="what was asked for")
 figures.legend(plot)
 
 # %% [markdown]
+# Small quotas lie a little above the line, since the first period begins with a full allowance; the last point
+# lies below it where other programs wanted the CPU too.
+#
 # ## CPU: a weight
 #
 # A quota holds even when the machine has nothing else to do, and that is a waste. A **weight** only decides

@@ -571,6 +571,10 @@ course.check("06.init", init)
 #
 # Say of each whether it is still so: first after a stop and a start of the same container, then in a **new**
 # container of the same image. The check does it and looks.
+#
+# The answer is a dict. Its keys are `"a file in /var"`, `"a file in /dev/shm"`,
+# `"the image's /etc/passwd, deleted"`, `"a background process"`, `"the hostname that create was given"` and
+# `"the image's /bin/busybox"`; its values are pairs such as `(True, False)`.
 
 # %%
 survives = ...
@@ -584,11 +588,6 @@ survives = {
     "the image's /bin/busybox": (True, True),
 }
 ### END SOLUTION
-
-# %% [markdown]
-# Its keys are `"a file in /var"`, `"a file in /dev/shm"`, `"the image's /etc/passwd, deleted"`,
-# `"a background process"`, `"the hostname that create was given"` and `"the image's /bin/busybox"`; its values
-# are pairs of `True` or `False`.
 
 # %%
 course.check("06.survives", survives)
