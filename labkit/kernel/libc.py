@@ -26,6 +26,8 @@ OPEN_TREE, MOVE_MOUNT, FSOPEN, FSCONFIG, FSMOUNT, CLONE3, CLOSE_RANGE, MOUNT_SET
 
 def call(name: str, *args: object, said: str = "", path: "os.PathLike[str] | str | None" = None) -> int:
     """Call a libc function; -1 becomes the matching OSError with the call's name and the path."""
+    if not trace.listening():  # what a start calls fifty times should cost what it must
+        return _checked(name, getattr(_libc, name)(*args), path)
     with trace.operation(name, said):
         return _checked(name, getattr(_libc, name)(*args), path)
 

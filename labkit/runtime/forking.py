@@ -25,6 +25,9 @@ from labkit.runtime.monitor import Monitor
 from labkit.runtime.request import Exec, Run
 
 
+QUIET_MS = 5
+
+
 def serve(descriptor: int) -> None:
     """Take requests until the engine is gone and its last container has ended."""
     process.set_name("labkit:launch")
@@ -50,9 +53,11 @@ def serve(descriptor: int) -> None:
             _see_to(monitor, *asked)
 
     monitor.listen(engine.fileno(), select.POLLIN, take_request)
+    monitor.get_ready()
     while served or monitor.containers:
-        monitor.get_ready()
-        monitor.turn()
+        quiet = not monitor.turn(None if monitor.ahead else QUIET_MS)
+        if quiet or not monitor.containers:  # do not take the processor from one that is just starting
+            monitor.get_ready()
     if monitor.ahead:
         monitor.ahead.discard()
 

@@ -10,8 +10,11 @@ Closing after READY means that exec worked: the socket is close-on-exec.
 FAILED carries what went wrong instead. unix(7): SOCK_SEQPACKET, SCM_RIGHTS.
 """
 
+import fcntl
 import json
 import socket
+import struct
+import termios
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
@@ -47,7 +50,9 @@ def send(peer: socket.socket, message: str, *, files: Sequence[int] = (), **cont
 
 def receive(peer: socket.socket) -> dict[str, Any] | None:
     """The next message, its descriptors as `files`; None once the other side is closed."""
-    packet, files, _, _ = socket.recv_fds(peer, MOST_BYTES, 8, MSG_CMSG_CLOEXEC)
+    peer.recv(1, socket.MSG_PEEK)  # waits until there is one
+    size = struct.unpack("i", fcntl.ioctl(peer, termios.FIONREAD, bytes(4)))[0]
+    packet, files, _, _ = socket.recv_fds(peer, min(size, MOST_BYTES), 8, MSG_CMSG_CLOEXEC)
     if not packet:
         return None
     content: dict[str, Any] = json.loads(packet)

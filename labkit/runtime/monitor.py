@@ -96,11 +96,13 @@ class Monitor:
         if self._listeners.pop(descriptor, None):
             self._poll.unregister(descriptor)
 
-    def turn(self) -> None:
-        """Wait for news and pass them on."""
-        for descriptor, _ in self._poll.poll():
+    def turn(self, timeout_ms: int | None = None) -> bool:
+        """Wait for news and pass them on; whether there were any in that time."""
+        news = self._poll.poll(timeout_ms)
+        for descriptor, _ in news:
             if listener := self._listeners.get(descriptor):  # an earlier one may have ended it
                 listener()
+        return bool(news)
 
     # ------------------------------------------------------------ one container
 

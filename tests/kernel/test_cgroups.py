@@ -161,7 +161,7 @@ def test_a_process_joins_by_itself(group):
 
 
 def test_a_refused_write_names_the_knob_and_the_value(group):
-    with pytest.raises(OSError, match="Invalid|range") as refusal:
+    with pytest.raises(OSError, match=r"Invalid|range") as refusal:
         cgroups.write(group.all_directories[0] / "cgroup.procs", "lots")
 
     assert "while writing 'lots' to" in refusal.value.__notes__[0]
@@ -169,7 +169,7 @@ def test_a_refused_write_names_the_knob_and_the_value(group):
 
 def test_a_limit_that_the_kernel_refuses_leaves_no_group():
     path = f"{cgroups.HOME}/test-{uuid.uuid4().hex[:8]}"
-    with pytest.raises(OSError, match="Invalid|range"):
+    with pytest.raises(OSError, match=r"Invalid|range"):
         cgroups.create(path, Limits(cpuset_cpus="4000"))
 
     with pytest.raises(FileNotFoundError):

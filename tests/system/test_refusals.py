@@ -1,4 +1,4 @@
-"""Bad input has an error that names the thing and the remedy, and leaves nothing: the engine fixture looks."""
+"""Bad input has an error that names the thing and the remedy, and leaves nothing (the fixture looks)."""
 
 import subprocess
 import sys
