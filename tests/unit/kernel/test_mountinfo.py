@@ -36,7 +36,7 @@ def test_a_source_may_be_empty_and_bytes_may_be_no_utf8():
 
 
 def test_a_comma_in_an_option_comes_back_after_the_split():
-    [mount] = mounts.parse_mountinfo(r"1 1 0:1 / / rw - overlay o rw,lowerdir=/a,b:/c,upperdir=/u")
+    [mount] = mounts.parse_mountinfo(r"1 1 0:1 / / rw - overlay o rw,lowerdir=/a\054b:/c,upperdir=/u")
 
     assert (mount.option("lowerdir"), mount.option("upperdir")) == ("/a,b:/c", "/u")
 
