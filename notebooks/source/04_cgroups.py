@@ -255,8 +255,8 @@ plot.plot([0, 1], [0, 1], "--", color=figures.GREY, label="what was asked for")
 figures.legend(plot)
 
 # %% [markdown]
-# Small quotas lie a little above the line, since the first period begins with a full allowance; the last point
-# lies below it where other programs wanted the CPU too.
+# A point can lie a little above the line, since the first period begins with a full allowance, and below it
+# where other programs wanted the CPU too.
 #
 # ## CPU: a weight
 #
