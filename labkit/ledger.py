@@ -5,9 +5,11 @@ line of JSON for each object. An owner that was killed in the middle leaves its
 file behind, and whoever comes next undoes it. Undoing twice is fine.
 """
 
+import contextlib
 import fcntl
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,13 +54,13 @@ class Ledger:
         """Every owner that has something to undo."""
         if not paths.ledger.is_dir():
             return []
-        return [cls.of(paths, file.name) for file in sorted(paths.ledger.iterdir())]
+        return [cls.of(paths, file.name) for file in sorted(paths.ledger.iterdir()) if file.name[0] != "."]
 
     def enter(self, kind: str, name: "str | os.PathLike[str]", *, start_ticks: int = 0) -> None:
         """Write an object down; call it before the object is made."""
         if kind not in KINDS:
             raise Invalid(f"the ledger knows no {kind!r}, only {', '.join(KINDS)}")
-        line = "\n" + json.dumps([kind, os.fspath(name), start_ticks]) + "\n"  # the line before may be torn
+        line = _line(Entry(kind, os.fspath(name), start_ticks))
         descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.write(descriptor, line.encode())
@@ -99,36 +101,62 @@ class Ledger:
                 failure.add_note(f"while removing the {entry} of {self.owner}")
                 failures.append(failure)
                 stay.insert(0, entry)
-        self.file.unlink(missing_ok=True)
-        for entry in stay:
-            self.enter(entry.kind, entry.name, start_ticks=entry.start_ticks)
+        self._keep_only(stay)
         if failures:
             raise ExceptionGroup(f"{self.owner} is only partly undone", failures)
         return removed
+
+    def _keep_only(self, entries: list[Entry]) -> None:
+        """Let the file say what still stands: written beside and renamed, or gone where nothing does."""
+        if not entries:
+            self.close()
+            return
+        draft = self.file.with_name(f".{self.owner}.{os.getpid()}")
+        draft.write_text("".join(map(_line, entries)))
+        draft.chmod(0o600)
+        draft.replace(self.file)
 
     def hold(self) -> int:
         """A descriptor that says: somebody looks after these. The kernel drops it when all holders die.
 
         It can be handed to other processes: the lock is the open file's, flock(2).
         """
-        descriptor = os.open(self.file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        return descriptor
+        while True:
+            descriptor = os.open(self.file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), self.file.stat()):
+                    return descriptor
+            os.close(descriptor)  # it was undone and removed just before we had the lock
 
-    def is_held(self) -> bool:
-        """Whether anybody still looks after these objects."""
+    @contextlib.contextmanager
+    def abandoned(self) -> Iterator[bool]:
+        """Whether nobody looks after these objects any more; nobody else can begin to in the block."""
         try:
             descriptor = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return False
+            yield False
+            return
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
         except BlockingIOError:
-            return True
+            free = False
+        try:
+            yield free
         finally:
             os.close(descriptor)
-        return False
+
+    def is_held(self) -> bool:
+        """Whether anybody looks after these objects, at this moment."""
+        with self.abandoned() as free:
+            return self.file.exists() and not free
 
     def close(self) -> None:
         """Forget an owner whose objects have all been removed in good order."""
         self.file.unlink(missing_ok=True)
+
+
+def _line(entry: Entry) -> str:
+    """One object; it begins on a line of its own, since a kill may have torn the one before."""
+    return "\n" + json.dumps([entry.kind, entry.name, entry.start_ticks]) + "\n"

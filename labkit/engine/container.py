@@ -3,16 +3,18 @@
 Chapter 6. Every answer is asked anew: of the monitor's record, and of the kernel.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from labkit.engine import attached, containers, starting
 from labkit.engine.attached import Result
 from labkit.engine.containers import Record
-from labkit.errors import Conflict, Invalid, StartFailed, Unsupported
+from labkit.errors import Conflict, Invalid, NotFound, StartFailed, Unsupported
 from labkit.kernel import cgroups, process, trace, trees
 from labkit.kernel.cgroup_usage import Usage
 from labkit.paths import Paths
@@ -88,7 +90,27 @@ class Container:
 
     def start(self) -> None:
         """Run its command in the background. What it wrote in an earlier life is still there."""
-        status.check_move(self.name, self.status, Status.RUNNING)
+        with self._alone():
+            status.check_move(self.name, self.status, Status.RUNNING)
+            self._start()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One start or removal of a container at a time, whichever engine asks, flock(2)."""
+        place = containers.directory(self._paths, self.id)
+        try:
+            descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"No such container: {self.name}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not place.exists():  # removed while we waited
+                raise NotFound(f"No such container: {self.name}")
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _start(self) -> None:
         ours, theirs = handshake.pair()
         with ours, starting.prepared(self._paths, self.record, kept=True) as held:
             nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -147,6 +169,10 @@ class Container:
 
     def remove(self, *, force: bool = False) -> None:
         """Remove it with everything it wrote. Conflict while it runs, unless by force."""
+        with self._alone():
+            self._remove(force)
+
+    def _remove(self, force: bool) -> None:
         if self.status in (Status.RUNNING, Status.PAUSED):
             if not force:
                 raise Conflict(

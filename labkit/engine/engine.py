@@ -97,9 +97,12 @@ class Engine:
         """Undo what killed engines and monitors left; what somebody still looks after is not touched."""
         removed: list[str] = []
         for ledger in Ledger.all(self.paths):
-            if ledger.owner.startswith("container-") and not ledger.is_held():
-                self._keep_the_end(ledger.owner.removeprefix("container-"))
-                removed += ledger.undo()
+            if not ledger.owner.startswith("container-"):
+                continue
+            with ledger.abandoned() as ours:
+                if ours:
+                    self._keep_the_end(ledger.owner.removeprefix("container-"))
+                    removed += ledger.undo()
         for draft in self.paths.containers.glob(".draft-*"):
             if time.time() - draft.lstat().st_mtime > _DRAFT_SECONDS:
                 trees.remove(draft)

@@ -148,8 +148,9 @@ def prepared(paths: Paths, record: Record, *, kept: bool) -> Iterator[int]:
             ledger.close()
     except BaseException:
         os.close(held)
-        if not ledger.is_held():
-            ledger.undo()
+        with ledger.abandoned() as ours:  # a monitor that holds it undoes it
+            if ours:
+                ledger.undo()
         raise
     os.close(held)
 

@@ -108,7 +108,11 @@ def keep(paths: Paths, draft: Path) -> str:
     place = layer_directory(paths, layer)
     if not place.exists():
         _sync_file_system(paths.layers)  # all of its files, before a name makes them true
-        draft.rename(place)
+        try:
+            draft.rename(place)
+        except OSError:
+            if not place.is_dir():  # else someone made the same layer meanwhile
+                raise
         records.sync_directory(paths.layers)
     return layer
 

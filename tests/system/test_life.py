@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -72,8 +73,6 @@ def test_nsenter_finds_the_process_that_exec_started(engine):
 
 
 def test_a_process_started_by_exec_is_counted_with_the_container(engine):
-    import threading
-
     container = engine.create(BUSYBOX, ["sleep", "60"])
     container.start()
     ended: list[int] = []
@@ -142,6 +141,29 @@ def test_the_wrong_moment_is_a_conflict_and_changes_nothing(engine):
     with pytest.raises(Conflict, match="already in use"):
         engine.create(BUSYBOX, name="one")
     assert container.status is Status.RUNNING
+
+
+def test_of_two_starts_at_once_one_wins_and_the_other_is_a_conflict(engine):
+    container = engine.create(BUSYBOX, ["sleep", "60"])
+    told: list[str] = []
+
+    def start() -> None:
+        try:
+            container.start()
+            told.append("started")
+        except Conflict as refusal:
+            told.append(str(refusal))
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert sorted(told)[-1] == "started"
+    assert told.count("started") == 1, told
+    assert container.status is Status.RUNNING
+    assert len(container.cgroup.processes()) == 1
 
 
 def test_names_are_checked_and_found_and_ids_may_be_short(engine):
@@ -234,7 +256,9 @@ def test_after_a_sigkill_of_the_engine_an_attached_container_is_gone(paths, tmp_
 def test_after_a_sigkill_of_the_launcher_the_next_run_has_a_new_one(engine):
     engine.run(BUSYBOX, ["true"])
     first = engine.launcher.pid
+    start_ticks = process.started_at(first)
     os.kill(first, signal.SIGKILL)
+    until(lambda: not process.is_alive(first, start_ticks))
 
     assert engine.run(BUSYBOX, ["echo", "again"]).stdout == "again\n"
     assert engine.launcher.pid != first
