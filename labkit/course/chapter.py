@@ -271,7 +271,10 @@ def reset(number: str | None = None) -> list[str]:
         owners |= {chapter.owner for chapter in Course.from_environment().chapters()}
     else:
         owners = {Course.from_environment().chapter(number).owner}
-    return [line for owner in sorted(owners) for line in _undo(paths, owner)] + _sweep(paths)
+    removed = [line for owner in sorted(owners) for line in _undo(paths, owner)] + _sweep(paths)
+    if number is None:
+        cgroups.remove_home()  # empty by now, unless containers run that no chapter made
+    return removed
 
 
 def _sweep(paths: Paths) -> list[str]:

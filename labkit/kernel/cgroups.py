@@ -413,6 +413,16 @@ def _remove_tree(directory: Path, timeout_seconds: float) -> bool:
     return True
 
 
+def remove_home() -> bool:
+    """Remove labkit's own top group where nothing is in it any more; whether one was there."""
+    removed = False
+    for hierarchy in hierarchies():
+        with contextlib.suppress(OSError):  # not there, or still of use to someone
+            (hierarchy.mount_point / HOME).rmdir()
+            removed = True
+    return removed
+
+
 def remove_everywhere(path: str) -> bool:
     """End what is in a group of labkit's and remove it, in every hierarchy; whether it was there.
 
