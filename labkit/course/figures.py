@@ -25,7 +25,7 @@ def axes(title: str, across: str = "", up: str = "", *, width: float = 6.6, heig
     figure.patch.set_alpha(0)
     plot.patch.set_alpha(0)
     plot.set_prop_cycle(color=[BLUE, ORANGE, GREEN, PINK])
-    plot.set_title(title, color=GREY, loc="left", fontsize=11)
+    figure.suptitle(title, color=GREY, x=0.01, ha="left", fontsize=11)  # from the edge: long names take room
     plot.set_xlabel(across, color=GREY)
     plot.set_ylabel(up, color=GREY)
     plot.tick_params("x", colors=TICKS_X, which="both")

@@ -11,6 +11,11 @@ RED = "var(--jp-error-color1, #c62828)"
 GREEN = "var(--jp-success-color1, #2e7d32)"
 GREY = "var(--jp-ui-font-color2, #757575)"
 BLUE = "var(--jp-brand-color1, #1565c0)"
+CODE = (
+    "font-family: var(--jp-code-font-family, ui-monospace, monospace); "
+    "font-size: var(--jp-code-font-size, .9em); line-height: var(--jp-code-line-height, 1.4)"
+)
+"""How JupyterLab sets what a program says; an exported page has no rule for it in HTML of our own."""
 
 
 def shell() -> Any:
@@ -49,4 +54,5 @@ def card(plain: str, *, colour: str = BLUE) -> None:
 
 def failure(plain: str) -> None:
     """An error as the reader would meet it, in red, and not raised."""
-    show(plain, f'<pre style="color: {RED}; margin: 2px 0; white-space: pre-wrap">{html.escape(plain)}</pre>')
+    room = "white-space: pre-wrap; margin: 2px 0; padding: 0 var(--jp-code-padding, .8rem)"
+    show(plain, f'<pre style="{CODE}; color: {RED}; {room}">{html.escape(plain)}</pre>')

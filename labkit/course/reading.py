@@ -3,6 +3,7 @@
 Every chapter ends with it.
 """
 
+import html
 import inspect
 import re
 import types
@@ -12,6 +13,12 @@ from typing import Any
 from labkit.course import pages
 from labkit.course.chapters import REPOSITORY
 from labkit.errors import Invalid
+
+LISTING = (
+    f"{pages.CODE}; white-space: pre; overflow: auto; max-height: 44em; resize: vertical; padding: 4px 0"
+)
+NUMBER = f"color: {pages.GREY}; user-select: none; margin: 0 1.5em 0 .5em"
+"""Numbers that a reader who copies the lines does not copy along."""
 
 
 def show(thing: Any) -> None:
@@ -40,16 +47,17 @@ def _chapters(thing: Any) -> str:
 
 
 def _coloured(heading: str, text: str, first: int) -> str:
-    import html
-
     from pygments import highlight  # type: ignore[import-untyped]
     from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
     from pygments.lexers import PythonLexer  # type: ignore[import-untyped]
 
     # Pygments' classes are those that JupyterLab's own theme colours, light and dark.
-    body = highlight(
-        text,
-        PythonLexer(stripnl=False),
-        HtmlFormatter(linenos="inline", linenostart=first, cssclass="highlight"),
+    lines = highlight(text, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)).rstrip("\n").split("\n")
+    width = len(str(first + len(lines) - 1))
+    body = "\n".join(
+        f'<span style="{NUMBER}">{number:>{width}}</span>{line}' for number, line in enumerate(lines, first)
     )
-    return f"<details open><summary><b>{html.escape(heading)}</b></summary>{body}</details>"
+    return (
+        f"<details open><summary><b>{html.escape(heading)}</b></summary>"
+        f'<div class="highlight"><pre style="{LISTING}">{body}</pre></div></details>'
+    )

@@ -47,7 +47,8 @@ def write(file: Path, outcomes: list[Outcome]) -> Path:
     seconds = sum(outcome.seconds for outcome in outcomes)
     when = time.strftime("%Y-%m-%d %H:%M")
     summary = f"<p>{passed} of {len(outcomes)} chapters passed in {seconds:.1f} s, {when}.</p>"
-    head = "<tr><th>chapter</th><th></th><th>outcome</th><th>time</th><th>first failure</th></tr>"
+    failure = "" if passed == len(outcomes) else "<th>first failure</th>"
+    head = f'<tr><th colspan="2">chapter</th><th>outcome</th><th>time</th>{failure}</tr>'
     file.write_text(_page("The chapters", f"<h1>The chapters</h1>{summary}<table>{head}{rows}</table>"))
     return file
 
@@ -68,7 +69,7 @@ def _row(outcome: Outcome, folder: str) -> str:
         f'<a href="{folder}/{chapter.name}.html">{name}</a>',
         f'<span class="{_word(outcome)}">{_word(outcome)}</span>',
         f"{outcome.seconds:.1f} s",
-        html.escape(outcome.error.splitlines()[0]) if outcome.error else "",
+        *([html.escape(outcome.error.splitlines()[0])] if outcome.error else []),
     )
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 

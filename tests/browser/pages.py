@@ -10,10 +10,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 from urllib.parse import quote
 
 from playwright.sync_api import ConsoleMessage, Locator, Page
@@ -68,10 +69,7 @@ class LabServer:
         return self.home / "jupyterlab.log"
 
     def __enter__(self) -> Self:
-        for name, value in SETTINGS.items():
-            file = self.home / "settings/@jupyterlab" / f"{name}.jupyterlab-settings"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(value))
+        write_settings(self.home / "settings", SETTINGS)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -134,6 +132,14 @@ class LabServer:
             self._process.wait()
 
 
+def write_settings(folder: Path, settings: Mapping[str, object]) -> None:
+    """Put JupyterLab's own settings into a user's folder of settings."""
+    for name, value in settings.items():
+        file = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(value))
+
+
 def write_notebook(folder: Path, name: str, cells: list[str]) -> str:
     """Put a notebook of these code cells into a folder; returns its file's name."""
     notebook = {
@@ -149,10 +155,20 @@ def write_notebook(folder: Path, name: str, cells: list[str]) -> str:
     return f"{name}.ipynb"
 
 
+class Served(Protocol):
+    """A JupyterLab that can be reached: its address without a path, and its token."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def token(self) -> str: ...
+
+
 class LabPage:
     """One browser page on a JupyterLab, with whatever the page complained of."""
 
-    def __init__(self, page: Page, server: LabServer) -> None:
+    def __init__(self, page: Page, server: Served) -> None:
         self.page = page
         self.server = server
         self.theme = "light"
@@ -171,6 +187,18 @@ class LabPage:
         self.page.wait_for_selector(".jp-Notebook", timeout=60_000)
         self.use_theme(theme)
         return self
+
+    def log_in(self, token: str) -> None:
+        """Open the address without a token, as one who has lost it, and type one into the form."""
+        self.page.goto(f"{self.server.url}/lab")
+        self.page.locator("#password_input").fill(token)
+        self.page.locator("#login_submit").click()
+
+    def show(self, notebook: str) -> None:
+        """Open a notebook where one has been let in already."""
+        self.page.wait_for_selector("#jp-main-dock-panel")
+        self.page.goto(f"{self.server.url}/lab/tree/{quote(notebook)}?reset")
+        self.page.wait_for_selector(".jp-Notebook")
 
     def use_theme(self, theme: str) -> None:
         """Change JupyterLab's theme and wait until the page has it."""
