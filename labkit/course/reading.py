@@ -43,7 +43,9 @@ def _chapters(thing: Any) -> str:
     """The chapters that the module says it belongs to: `Chapter 3.` or `Chapters 2 and 6.`"""
     module = thing if isinstance(thing, types.ModuleType) else inspect.getmodule(thing)
     found = re.search(r"\bChapters? (\d+(?:(?:, | and )\d+)*)\.", (module and module.__doc__) or "")
-    return f" · chapter {found[1]}" if found else ""
+    if not found:
+        return ""
+    return f" · chapter{'s' if not found[1].isdigit() else ''} {found[1]}"
 
 
 def _coloured(heading: str, text: str, first: int) -> str:

@@ -88,7 +88,7 @@ function plot(chart, samples, span) {
   const limit = samples.at(-1)?.[chart.limit] ?? null;
   if (limit !== null && limit <= highest) parts.push(drawn("line", { x1: 0, x2: WIDE, y1: up(limit), y2: up(limit), class: "lk-limit" }));
   if (samples.length) {
-    parts.push(drawn("text", { x: 0, y: TOP + HIGH + 14, class: "lk-axis" }, `${begin.toFixed(0)} s`),
+    parts.push(drawn("text", { x: 0, y: TOP + HIGH + 14, class: "lk-axis" }, `${(Math.round(begin) || 0)} s`),
       drawn("text", { x: WIDE, y: TOP + HIGH + 14, class: "lk-axis lk-right" }, `${(begin + length).toFixed(0)} s`));
   }
   return parts;

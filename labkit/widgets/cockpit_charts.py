@@ -144,7 +144,7 @@ def draw(drawing: svg.Drawing, chart: Chart, samples: Samples, x: float, y: floa
     limit = samples[-1].get(chart.limit)
     if limit is not None and limit <= field.highest:
         drawing.line(x, field.up(limit), x + field.width, field.up(limit), "s-alarm dashed", 1.4)
-    drawing.text(x, field.top + field.height + 14, f"{first:.0f} s", "f-soft small")
+    drawing.text(x, field.top + field.height + 14, f"{round(first)} s", "f-soft small")
     drawing.text(
         x + field.width, field.top + field.height + 14, f"{first + span:.0f} s", "f-soft small", "end"
     )
