@@ -64,7 +64,7 @@ function marks(chart, samples, across) {
   for (const sample of samples.filter((one) => one.oom_kills_new)) {
     const x = across(sample.at);
     found.push(drawn("line", { x1: x, x2: x, y1: TOP, y2: TOP + HIGH, class: "lk-oom" }),
-      drawn("text", { x: Math.min(Math.max(x, 34), WIDE - 34), y: TOP - 4, class: "lk-oom-word" }, "✕ OOM kill"));
+      drawn("text", { x: Math.min(Math.max(x, 34), WIDE - 34), y: TOP + 11, class: "lk-oom-word" }, "✕ OOM kill"));
   }
   return found;
 }

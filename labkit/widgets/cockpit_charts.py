@@ -177,4 +177,4 @@ def _draw_marks(drawing: svg.Drawing, chart: Chart, samples: Samples, field: Fie
             x = field.across(sample["at"])
             drawing.line(x, field.top, x, field.top + field.height, "s-alarm", 1.5)
             anchor = "middle" if x > field.x + 40 else "start"
-            drawing.text(x, field.top - 2, "✕ OOM kill", "f-alarm small", anchor)
+            drawing.text(x, field.top + 11, "✕ OOM kill", "f-alarm small", anchor)
