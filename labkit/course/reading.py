@@ -15,7 +15,8 @@ from labkit.course.chapters import REPOSITORY
 from labkit.errors import Invalid
 
 LISTING = (
-    f"{pages.CODE}; white-space: pre; overflow: auto; max-height: 44em; resize: vertical; padding: 4px 0"
+    f"{pages.CODE}; white-space: pre; overflow: auto; max-height: 44em; resize: vertical; "
+    "padding: 6px 0; border: 1px solid var(--jp-border-color2, #8886); border-radius: 4px"
 )
 NUMBER = f"color: {pages.GREY}; user-select: none; margin: 0 1.5em 0 .5em"
 """Numbers that a reader who copies the lines does not copy along."""

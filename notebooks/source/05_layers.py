@@ -514,7 +514,7 @@ course.check("05.stack", stack)
 # %% [markdown]
 # ## 2. Any name at all
 #
-# Write the text of options for layers whose names may hold `:`, `,` and `\`, here with the **topmost first**.
+# Write the text of options, here with the **topmost first**, for layers whose names may hold `:`, `,` and `\`.
 # Do it without `mounts.escape_option`: a few lines of your own.
 
 
