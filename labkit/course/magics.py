@@ -15,7 +15,23 @@ from labkit.course import children, luggage, pages
 from labkit.course.chapters import Course
 from labkit.errors import Invalid
 from labkit.kernel import trace
-from labkit.kernel.trace import Trace
+from labkit.kernel.trace import Operation, Trace
+
+COLUMNS = ("at", "took", "process", "call", "chapter", "what")
+NUMBER, NAME, WORDS = (
+    f"text-align: {side}; padding: 2px 8px; {wrap}"
+    for side, wrap in (
+        ("right", "white-space: nowrap"),
+        ("left", "white-space: nowrap"),
+        ("left", "overflow-wrap: anywhere; min-width: 18em"),
+    )
+)
+STYLES = (NUMBER, NUMBER, NAME, NAME, NAME, WORDS)
+FRAME = (
+    "overflow: auto; max-height: 36em; resize: vertical; "
+    "border: 1px solid var(--jp-border-color2, #8886); border-radius: 4px"
+)
+DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 class _Options(argparse.ArgumentParser):
@@ -95,28 +111,29 @@ def plain_trace(recorded: Trace) -> str:
 
 
 def rich_trace(recorded: Trace) -> str:
-    """The same with times, arguments and links to the chapters."""
+    """The same with times, arguments and links to the chapters; ids as docker ps shows them."""
     if not len(recorded):
         return "<i>no kernel operation</i>"
     start = recorded.operations[0].at_seconds
-    rows = []
-    for op in recorded:
-        said = html.escape(op.said) + (
-            f' <span style="color:{pages.RED}">{html.escape(op.error)}</span>' if op.error else ""
-        )
-        cells = (
-            f"{(op.at_seconds - start) * 1e3:.2f} ms",
-            f"{op.took_seconds * 1e6:.0f} µs",
-            op.process,
-            f"<code>{op.call}</code>",
-            said,
-            _link(op.chapter),
-        )
-        rows.append("<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells) + "</tr>")
-    heads = "".join(
-        f'<th style="text-align:left">{h}</th>' for h in ("at", "took", "process", "call", "what", "chapter")
+    heads = "".join(f'<th style="{style}">{name}</th>' for name, style in zip(COLUMNS, STYLES, strict=True))
+    rows = "".join(_row(operation, start) for operation in recorded)
+    return f'<div style="{FRAME}"><table style="margin: 0"><tr>{heads}</tr>{rows}</table></div>'
+
+
+def _row(operation: Operation, start: float) -> str:
+    said = html.escape(DIGEST.sub(r"\1…", operation.said))
+    if operation.error:
+        said += f' <span style="color: {pages.RED}">{html.escape(operation.error)}</span>'
+    cells = (
+        f"{(operation.at_seconds - start) * 1e3:.2f} ms",
+        f"{operation.took_seconds * 1e6:.0f} µs",
+        operation.process,
+        f"<code>{operation.call}</code>",
+        _link(operation.chapter),
+        said,
     )
-    return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+    filled = zip(cells, STYLES, strict=True)
+    return "<tr>" + "".join(f'<td style="{style}">{cell}</td>' for cell, style in filled) + "</tr>"
 
 
 def _link(number: str) -> str:
