@@ -32,21 +32,22 @@ def _picture(title: str, rows: Rows, ground: tuple[str, str]) -> str:
     drawing = svg.Drawing(title)
     drawing.text(16, 26, title, "f-ink bold")
     columns = max(len(boxes) for boxes in rows.values())
-    wide = (svg.WIDTH - LEFT - 16 - GAP * (columns - 1)) / columns
+    left = max(LEFT, 18 + 9.0 * max(map(len, rows)))  # the names of the rows stand there
+    wide = (svg.WIDTH - left - 16 - GAP * (columns - 1)) / columns
     y = TOP
     for number, (name, boxes) in enumerate(rows.items(), 1):
         colour = svg.hue(number)
-        drawing.text(16, y + TALL / 2 + 4, name, f"f-{colour} bold", room=LEFT - 22)
+        drawing.text(16, y + TALL / 2 + 4, name, f"f-{colour} bold", room=left - 22)
         for place, (head, what) in enumerate(boxes.items()):
-            x = LEFT + place * (wide + GAP)
+            x = left + place * (wide + GAP)
             drawing.box(x, y, wide, TALL, f"f-{colour} s-{colour} tint", 6)
             drawing.text(x + wide / 2, y + 23, head, "f-ink bold", "middle", room=wide - 6)
             drawing.text(x + wide / 2, y + 40, what, "f-soft small", "middle", room=wide - 4)
             if place:
                 _arrow(drawing, x - GAP + 3, x - 3, y + TALL / 2)
         y += TALL + 20
-    drawing.box(LEFT, y, svg.WIDTH - LEFT - 16, TALL - 8, "f-host", 6)
-    middle = LEFT + (svg.WIDTH - LEFT - 16) / 2
+    drawing.box(left, y, svg.WIDTH - left - 16, TALL - 8, "f-host", 6)
+    middle = left + (svg.WIDTH - left - 16) / 2
     drawing.text(middle, y + 19, ground[0], "f-ink bold", "middle")
     drawing.text(middle, y + 35, ground[1], "f-soft small", "middle")
     return drawing.finish(y + TALL + 8)
