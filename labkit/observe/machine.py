@@ -169,7 +169,8 @@ def _qemu(_: str) -> Finding:
 def _kvm(_: str) -> Finding:
     try:
         with open("/dev/kvm", "rb+", buffering=0) as device:
-            return Finding(f"/dev/kvm, version {fcntl.ioctl(device, KVM_GET_API_VERSION)}")
+            version = fcntl.ioctl(device, KVM_GET_API_VERSION)
+            return Finding(f"/dev/kvm answers, version {version}; chapter 01 tries whether a guest runs")
     except OSError as error:
         return _missing(f"/dev/kvm: {error.strerror}")
 
