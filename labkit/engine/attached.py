@@ -147,13 +147,13 @@ def _follow(session: Session, deadline: float | None) -> bool:
     while session.report.fileno() in open_ones:
         left = None if deadline is None or late else max(0.0, deadline - time.monotonic())
         ready = poll.poll(None if left is None else left * 1000)
-        if not ready and left == 0.0:
-            late = True
-            _kill(session)
+        late = late or (not ready and left == 0.0)
         for descriptor, _ in ready:
             if not _take(session, descriptor):
                 poll.unregister(descriptor)
                 open_ones.discard(descriptor)
+        if late:
+            _kill(session)
     for descriptor in (
         open_ones & session.outputs.keys()
     ):  # a process that escaped its end may hold a pipe open
@@ -188,5 +188,6 @@ def _drain(session: Session, descriptor: int) -> None:
 
 
 def _kill(session: Session) -> None:
+    """End it, as soon as it is known: the time it was given may be over before it has started."""
     if session.started:
         process.kill(session.started["pid"], session.started["start_ticks"])

@@ -140,8 +140,15 @@ class Container:
         try:
             return self.wait(timeout_seconds)
         except TimeoutError:
-            self.kill(signal.SIGKILL)
-            return self.wait()
+            return self._end()
+
+    def _end(self) -> int:
+        """SIGKILL, and wait; return its exit code. That it ends by itself just then is no failure."""
+        with contextlib.suppress(Conflict, FileNotFoundError):
+            self.kill()  # it reaches a frozen process too, once that is thawed
+            if self.status is Status.PAUSED:
+                self.cgroup.freeze(False)
+        return self.wait()
 
     def wait(self, timeout_seconds: float | None = None) -> int:
         """Until it has ended and been cleaned up; return its exit code, or raise TimeoutError."""
@@ -178,10 +185,7 @@ class Container:
                 raise Conflict(
                     f"container {self.name} is {self.status}: stop it before removing it, or use force"
                 )
-            self.kill()  # SIGKILL reaches a frozen process too, once it is thawed
-            if self.status is Status.PAUSED:
-                self.cgroup.freeze(False)
-            self.wait()
+            self._end()
         place = containers.directory(self._paths, self.id)
         grave = place.with_name(f".draft-{self.id}")  # from here on nobody can see it, and a sweep ends it
         place.rename(grave)

@@ -5,6 +5,7 @@ Chapters 5 and 6. busybox(1) from Debian's busybox-static, mmdebstrap(1).
 
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,17 @@ def build_debian(paths: Paths, suite: str = "stable", report: Callable[[str], No
 MAKERS: dict[str, Callable[[Paths], Image]] = {BUSYBOX: build_busybox, DEBIAN: build_debian}
 """Every embedded image, by name."""
 
+_MAKING = threading.Lock()
+
+
+def _made_once(paths: Paths) -> Image:
+    """Of many threads that find no lab/busybox, the first makes it and the others wait."""
+    with _MAKING:
+        try:
+            return store.get(paths, BUSYBOX)
+        except NotFound:
+            return build_busybox(paths)
+
 
 def get(paths: Paths, name: str) -> Image:
     """An image by its name; lab/busybox is made at its first use, lab/debian on request alone."""
@@ -111,7 +123,7 @@ def get(paths: Paths, name: str) -> Image:
     except NotFound:
         plain = store.normal_name(name)
         if plain == BUSYBOX:
-            return build_busybox(paths)
+            return _made_once(paths)
         if plain in MAKERS:
             raise NotFound(f"no such image: {name}", hint=f"labkit image make {plain}") from None
         raise

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,16 @@ def layout(found: "list[Hierarchy] | None" = None) -> str:
     """`2` for one unified tree, `1`, `hybrid` for both, `none`."""
     versions = {h.version for h in (found if found is not None else hierarchies())}
     return {frozenset(): "none", frozenset({1}): "1", frozenset({2}): "2"}.get(frozenset(versions), "hybrid")
+
+
+def version_in_use(found: Sequence[Hierarchy]) -> int:
+    """The version that has the controllers a container needs: groups are made there. 0 where none has.
+
+    Version 1 with other controllers alone, such as net_cls beside a whole version 2, does not count.
+    """
+    if any(h.version == 1 and h.controllers & set(V1_CONTROLLERS) for h in found):
+        return 1
+    return 2 if any(h.version == 2 for h in found) else 0
 
 
 def write(file: Path, value: object) -> None:
@@ -343,8 +353,8 @@ def open_existing(path: str, found: "list[Hierarchy] | None" = None) -> Cgroup:
 
 def _locate(path: str, found: list[Hierarchy]) -> Cgroup:
     """Where each controller's directory of this path is: version 1 first, as on a hybrid machine."""
-    v1 = {c: h.mount_point / path for h in found if h.version == 1 for c in V1_CONTROLLERS if h.has(c)}
-    if v1:
+    if version_in_use(found) == 1:
+        v1 = {c: h.mount_point / path for h in found if h.version == 1 for c in V1_CONTROLLERS if h.has(c)}
         return VersionOneCgroup(path, v1)
     unified = next((h for h in found if h.version == 2), None)
     if unified is None:

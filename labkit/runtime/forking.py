@@ -24,7 +24,6 @@ from labkit.runtime import request as requests
 from labkit.runtime.monitor import Monitor
 from labkit.runtime.request import Exec, Run
 
-
 QUIET_MS = 5
 
 

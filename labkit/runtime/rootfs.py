@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labkit.kernel import devices, mounts, trace
+from labkit.kernel import cgroups, devices, mounts, trace
 from labkit.kernel.cgroups import Hierarchy
 from labkit.kernel.mounts import MountFlag
 
@@ -99,12 +99,11 @@ def _fill_dev(dev: Path) -> None:
 
 def _mount_cgroups(target: Path, flags: MountFlag, hierarchies: Sequence[Hierarchy]) -> None:
     """The container's own groups; with a cgroup namespace of its own, they look like the root."""
-    first = [h for h in hierarchies if h.version == 1 and h.controllers]
-    if not first:
+    if cgroups.version_in_use(hierarchies) != 1:
         mounts.mount("cgroup", target, "cgroup2", flags)
         return
     mounts.mount("tmpfs", target, "tmpfs", flags & ~MountFlag.RDONLY, "mode=755,size=64k")
-    for hierarchy in first:
+    for hierarchy in (h for h in hierarchies if h.version == 1 and h.controllers):
         place = target / hierarchy.mount_point.name
         place.mkdir()
         mounts.mount("cgroup", place, "cgroup", flags, ",".join(sorted(hierarchy.controllers)))

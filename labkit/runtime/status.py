@@ -69,11 +69,18 @@ def save(bundle: Path, state: State) -> None:
 
 def load(bundle: Path) -> State:
     """What the monitor wrote, corrected by the kernel: one that was killed with its monitor has exited."""
+    state = _read(bundle)
+    while state.status in (Status.RUNNING, Status.PAUSED) and not state.is_running:
+        meanwhile = _read(bundle)  # a monitor writes its last word before it ends: it may be there by now
+        if meanwhile == state:
+            return replace(state, status=Status.EXITED, exit_code=137, error="its monitor was killed")
+        state = meanwhile
+    return state
+
+
+def _read(bundle: Path) -> State:
     try:
         found = records.load(bundle / "state.json")
     except FileNotFoundError:
         return State(status=Status.CREATED)
-    state = State(**{**found, "status": Status(found["status"])})
-    if state.status in (Status.RUNNING, Status.PAUSED) and not state.is_running:
-        return replace(state, status=Status.EXITED, exit_code=137, error="its monitor was killed")
-    return state
+    return State(**{**found, "status": Status(found["status"])})

@@ -8,7 +8,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from labkit.kernel import process
+from labkit.kernel import cgroups, process
 from labkit.kernel.cgroups import Cgroup, Hierarchy
 from labkit.kernel.namespaces import Namespace
 from labkit.runtime import handshake, init, spec
@@ -56,6 +56,6 @@ def make_ahead(hierarchies: list[Hierarchy]) -> Unborn | None:
     Moving a process between its groups costs more than all that is saved: the
     kernel must stop every fork of the machine for it.
     """
-    if any(h.version == 1 and h.controllers for h in hierarchies):
+    if cgroups.version_in_use(hierarchies) == 1:
         return Unborn.clone(usual_kinds(), hierarchies)
     return None

@@ -4,7 +4,7 @@ import subprocess
 import fresh
 import pytest
 
-from labkit.kernel import namespaces
+from labkit.kernel import mounts, namespaces
 from labkit.kernel.namespaces import Namespace
 
 pytestmark = pytest.mark.requires("root", "namespaces")
@@ -86,6 +86,7 @@ def test_processes_are_grouped_by_the_namespace_they_share(inside):
 
 def test_a_network_namespace_is_entered_by_its_path():
     name = "lktest-path"
+    used_before = any(mount.mount_point == "/run/netns" for mount in mounts.mounts())
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         told = fresh.run(
@@ -101,6 +102,8 @@ def test_a_network_namespace_is_entered_by_its_path():
         )
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)
+        if not used_before:
+            mounts.unmount("/run/netns")  # ip(8) mounts it at its first use, and leaves it
 
     assert told == "True"
     assert "UP" in seen.stdout

@@ -196,6 +196,16 @@ def test_a_detached_container_outlives_its_engine_and_another_engine_finds_it(pa
     second.close()
 
 
+def test_one_that_ends_by_itself_while_it_is_removed_by_force_is_removed(engine):
+    for pause_seconds in (0.0, 0.005, 0.01, 0.02, 0.03):
+        container = engine.create(BUSYBOX, ["sleep", "0.02"])
+        container.start()
+        time.sleep(pause_seconds)
+        container.remove(force=True)
+
+    assert engine.containers() == []
+
+
 @pytest.mark.parametrize("victim", ["monitor", "init"])
 def test_after_a_sigkill_of_either_the_next_engine_tells_and_cleans(engine, victim):
     container = engine.create(BUSYBOX, ["sleep", "60"])

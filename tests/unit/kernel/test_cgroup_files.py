@@ -1,6 +1,8 @@
 from pathlib import Path
 
 from labkit.kernel import cgroup_usage, cgroups, mounts
+from labkit.kernel.cgroups import Hierarchy
+from labkit.runtime import unborn
 
 HYBRID = """\
 30 24 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw
@@ -18,6 +20,18 @@ def test_hierarchies_are_read_from_mountinfo():
     assert cgroups.layout(found[:1]) == "1"
     assert cgroups.layout(found[2:]) == "2"
     assert cgroups.layout([]) == "none"
+
+
+def test_a_version_1_without_a_containers_controllers_does_not_hide_version_2():
+    """Somebody may mount net_cls on a machine of version 2; a container must still be born in its group."""
+    unified = Hierarchy(2, Path("/sys/fs/cgroup"), frozenset({"cpu", "memory", "pids"}))
+    classes = Hierarchy(1, Path("/sys/fs/net_cls"), frozenset({"net_cls"}))
+    memory = Hierarchy(1, Path("/sys/fs/memory"), frozenset({"memory"}))
+
+    assert cgroups.version_in_use([classes, unified]) == 2
+    assert unborn.make_ahead([classes, unified]) is None, "it could not be moved into its group later"
+    assert cgroups.version_in_use([unified, memory]) == 1
+    assert cgroups.version_in_use([]) == 0
 
 
 def test_version_2_is_read_in_its_units(tmp_path: Path):
