@@ -111,7 +111,9 @@ def as_table(times: dict[str, list[float]], rounds: int) -> str:
         for name, t in times.items()
     ]
     versions = ", ".join(version(peer) for peer in ("crun", "runc"))
-    machine = f"Linux {platform.release().partition("-")[0]}, {os.cpu_count()} CPUs, cgroups {cgroups.layout()}"
+    machine = (
+        f"Linux {platform.release().partition('-')[0]}, {os.cpu_count()} CPUs, cgroups {cgroups.layout()}"
+    )
     return "\n".join(
         [
             "| start and end of `true` | median ms | least ms | 95 % ms | of crun's median |",
