@@ -125,11 +125,6 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
     _prctl(PR_SET_PDEATHSIG, number, f"die with {signal.Signals(number).name} when the parent ends")
 
 
-def live_on() -> None:
-    """Take back `die_with_parent`."""
-    libc.call("prctl", PR_SET_PDEATHSIG, 0, 0, 0, 0, said="live on when the parent ends")
-
-
 def adopt_orphans() -> None:
     """Become the parent of all descendants whose own parents end, PR_SET_CHILD_SUBREAPER."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1, "adopt orphans among the descendants")

@@ -3,12 +3,11 @@
 Chapter 6. setns(2), pid_namespaces(7); docker-exec(1).
 """
 
-import contextlib
 import os
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from labkit.errors import LabkitError, StartFailed
 from labkit.kernel import cgroups, namespaces, process, trace
@@ -16,7 +15,7 @@ from labkit.kernel.cgroups import Cgroup
 from labkit.kernel.namespaces import Namespace
 from labkit.runtime import handshake, init
 from labkit.runtime.init import Birth
-from labkit.runtime.monitor import Event
+from labkit.runtime.monitor import Event, tell
 from labkit.runtime.request import Exec
 
 STEPS: tuple[Callable[[Birth], None], ...] = (
@@ -39,11 +38,11 @@ def supervise(request: Exec, files: Mapping[str, int]) -> NoReturn:
         pid, pidfd = _start(request, stdio)
         for descriptor in stdio:
             os.close(descriptor)
-        _tell(report, Event.STARTED, pid=pid, start_ticks=process.started_at(pid))
-        _tell(report, Event.EXITED, exit_code=process.wait(pidfd), oom_killed=False)
+        tell(report, Event.STARTED, pid=pid, start_ticks=process.started_at(pid))
+        tell(report, Event.EXITED, exit_code=process.wait(pidfd), oom_killed=False)
     except (LabkitError, OSError) as failure:
         code = failure.exit_code if isinstance(failure, StartFailed) else 126
-        _tell(report, Event.FAILED, text=str(failure), exit_code=code)
+        tell(report, Event.FAILED, text=str(failure), exit_code=code)
     os._exit(0)
 
 
@@ -105,8 +104,3 @@ def _become(
         )
 
     init.run(Birth(config, Path("/"), None, peer, stdio, []), (enter, *STEPS))
-
-
-def _tell(report: socket.socket, event: str, **content: Any) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        handshake.send(report, event, **content, trace=trace.take_rows())

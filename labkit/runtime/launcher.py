@@ -50,11 +50,6 @@ class Launcher:
                 else:
                     return
 
-    def warm_up(self) -> None:
-        """Start the process now, so that the first container does not wait for it."""
-        with self._lock:
-            self._ready()
-
     def _ready(self) -> socket.socket:
         if self._socket is not None and self._process is not None and self._process.poll() is None:
             return self._socket

@@ -39,6 +39,12 @@ class Event:
     STARTED, FAILED, EXITED = "started", "failed", "exited"
 
 
+def tell(report: socket.socket, event: str, **content: Any) -> None:
+    """Send an event and what was traced so far to the engine, if it is still there."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        handshake.send(report, event, **content, trace=trace.take_rows())
+
+
 @dataclass(slots=True)
 class Watch:
     """One container under supervision."""
@@ -65,9 +71,8 @@ class Watch:
         return Ledger.of(paths, self.request.owner)
 
     def tell(self, event: str, **content: Any) -> None:
-        """Report to the engine, if it is still there."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            handshake.send(self.report, event, **content, trace=trace.take_rows())
+        """Report to the engine."""
+        tell(self.report, event, **content)
 
     def close_stdio(self) -> None:
         """So that the end of the container is the end of its pipes."""

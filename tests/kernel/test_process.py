@@ -108,3 +108,21 @@ def test_a_process_shows_the_name_it_gave_itself():
     assert (
         fresh.run('process.set_name("labkit:test"); print(open("/proc/self/comm").read())') == "labkit:test"
     )
+
+
+def test_an_orphan_is_adopted_by_the_one_who_asked_for_it():
+    told = fresh.run("""
+        process.adopt_orphans()
+        ready, go = os.pipe(), os.pipe()
+        parent, pidfd = process.clone()
+        if parent == 0:
+            if os.fork() == 0:
+                os.read(go[0], 1)
+                os.write(ready[1], str(os.getppid()).encode())
+            os._exit(0)
+        process.wait(pidfd)
+        os.write(go[1], b"1")
+        print(int(os.read(ready[0], 20)) == os.getpid())
+    """)
+
+    assert told == "True"
