@@ -209,10 +209,11 @@ def _counts(pid: int) -> bool:
 
 def _name_of(pid: int) -> str:
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        return " ".join(os.fsdecode(word) for word in words if word)[:80] or "?"
+        program, *words = map(os.fsdecode, Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"))
     except OSError:
         return "?"
+    line = " ".join([Path(program).name, *filter(None, words)]) or "?"
+    return line if len(line) <= 80 else f"{line[:24]} … {line[-53:]}"  # a path's end says more than its start
 
 
 def is_there(entry: Entry) -> bool:

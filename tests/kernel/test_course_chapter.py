@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -118,6 +119,17 @@ def test_finish_raises_for_what_a_cell_made_and_did_not_take_away(capsys):
     assert not os.path.ismount(place) and not held.alive
     held.kill()
     course.finish()
+
+
+def test_a_process_left_behind_is_named_by_its_script_however_long_the_path(tmp_path):
+    script = tmp_path / ("deep/" * 20) / "forgotten.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("input()")
+    course.start("91")
+    with subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE) as held:
+        with pytest.raises(course.LeftOver, match=r"process python.* … .*/forgotten\.py"):
+            course.finish()
+        held.kill()
 
 
 def test_a_mount_in_a_scratch_directory_is_found_although_nobody_wrote_it_down():
