@@ -1,0 +1,1 @@
+"""build: make an image from a Dockerfile and a directory of files."""
