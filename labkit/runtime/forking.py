@@ -18,7 +18,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 
-from labkit.kernel import cgroups, process, trace
+from labkit.kernel import cgroups, memory, process, trace
 from labkit.runtime import exec as executor
 from labkit.runtime import request as requests
 from labkit.runtime.monitor import Monitor
@@ -53,10 +53,13 @@ def serve(descriptor: int) -> None:
 
     monitor.listen(engine.fileno(), select.POLLIN, take_request)
     monitor.get_ready()
+    quiet = False
     while served or monitor.containers:
-        quiet = not monitor.turn(None if monitor.ahead else QUIET_MS)
+        quiet = not monitor.turn(None if quiet else QUIET_MS)
         if quiet or not monitor.containers:  # do not take the processor from one that is just starting
             monitor.get_ready()
+        if quiet:
+            memory.populate()  # the fork of the next init has made a fault of each first write
     if monitor.ahead:
         monitor.ahead.discard()
 

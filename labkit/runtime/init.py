@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import select
 import signal
 import socket
 import stat
@@ -17,13 +18,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from labkit.errors import LabkitError, StartFailed
-from labkit.kernel import capabilities, cgroups, interfaces, libc, mounts, namespaces, process, trace
+from labkit.kernel import capabilities, cgroups, interfaces, libc, memory, mounts, namespaces, process, trace
 from labkit.kernel.cgroups import Cgroup, Hierarchy
 from labkit.kernel.mounts import PlannedMount
 from labkit.kernel.namespaces import Namespace
 from labkit.runtime import handshake, rootfs, spec, users
 from labkit.runtime.handshake import Message
 from labkit.runtime.request import planned
+
+QUIET_SECONDS = 0.005
 
 
 @dataclass(slots=True)
@@ -167,6 +170,8 @@ def wait_for_order(peer: socket.socket, hierarchies: list[Hierarchy]) -> NoRetur
     """Be ready: from here on one message makes a container of this process."""
     process.die_with_parent()
     process.set_name("labkit:init")
+    if not select.select([peer], (), (), QUIET_SECONDS)[0]:
+        memory.populate()  # it was made ahead: nobody waits yet
     order = handshake.receive(peer)
     if order is None:
         os._exit(0)  # the monitor is gone, and nobody will ask
