@@ -103,7 +103,9 @@ def test_a_child_is_apart_in_the_kinds_asked_for_and_in_no_other(kinds):
 def test_in_a_pid_namespace_the_child_is_process_1_and_pid_is_what_the_machine_calls_it():
     with child.start("print(os.getpid()); input()", namespaces="pid") as held:
         assert held.read_line() == "1"
-        witness = subprocess.run(["ps", "-o", "args=", "-p", str(held.pid)], capture_output=True, text=True)
+        witness = subprocess.run(
+            ["ps", "-ww", "-o", "args=", "-p", str(held.pid)], capture_output=True, text=True
+        )
         assert "inside.py" in witness.stdout
         assert Path(f"/proc/{held.pid}/status").read_text().split("NSpid:")[1].split()[:2] == [
             str(held.pid),

@@ -22,7 +22,7 @@ def test_ps_agrees_on_parent_name_and_command():
         assert child.stdout is not None
         child.stdout.readline()  # an exec that is under way has no arguments yet
         row = processes.row(child.pid)
-        ps = ["ps", "-o", "ppid=,comm=,args=", "-p", str(child.pid)]
+        ps = ["ps", "-ww", "-o", "ppid=,comm=,args=", "-p", str(child.pid)]
         said = subprocess.run(ps, capture_output=True, text=True, check=True).stdout
 
     assert row is not None
