@@ -18,13 +18,14 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 
-from labkit.kernel import cgroups, memory, process, trace
+from labkit.kernel import cgroups, process, trace
 from labkit.runtime import exec as executor
 from labkit.runtime import request as requests
 from labkit.runtime.monitor import Monitor
 from labkit.runtime.request import Exec, Run
 
-QUIET_MS = 5
+STARTING_MS, ENDED_MS = 5, 1
+"""How long it must be quiet before anything is made ahead: who starts, or takes in a result, goes first."""
 
 
 def serve(descriptor: int) -> None:
@@ -53,13 +54,11 @@ def serve(descriptor: int) -> None:
 
     monitor.listen(engine.fileno(), select.POLLIN, take_request)
     monitor.get_ready()
-    quiet = False
+    more = True
     while served or monitor.containers:
-        quiet = not monitor.turn(None if quiet else QUIET_MS)
-        if quiet or not monitor.containers:  # do not take the processor from one that is just starting
-            monitor.get_ready()
-        if quiet:
-            memory.populate()  # the fork of the next init has made a fault of each first write
+        patience_ms = STARTING_MS if monitor.containers or monitor.ahead else ENDED_MS
+        quiet = not monitor.turn(patience_ms if more else None)
+        more = monitor.get_ready() if quiet else True
     if monitor.ahead:
         monitor.ahead.discard()
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabkitError, StartFailed
-from labkit.kernel import cgroups, process, trace
+from labkit.kernel import cgroups, memory, process, trace
 from labkit.kernel.cgroups import Cgroup, Hierarchy
 from labkit.kernel.namespaces import Namespace
 from labkit.ledger import Ledger
@@ -240,10 +240,14 @@ class Monitor:
         watch.report.close()
         self.containers -= 1
 
-    def get_ready(self) -> None:
-        """Make the next init while there is nothing else to do."""
+    def get_ready(self) -> bool:
+        """One step of what the next start need not wait for; whether there may be another."""
         if self.ahead is None:
             self.ahead = unborn.make_ahead(self.hierarchies)
+            if self.ahead:
+                return True
+        memory.populate()  # that fork has made a fault of each first write
+        return False
 
 
 def _keep_a_log(watch: Watch) -> None:
