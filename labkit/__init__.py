@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labkit.engine.default import create, get, run
+    from labkit.engine.mount import Mount
     from labkit.kernel.limits import IoLimit, Limits
     from labkit.kernel.trace import record as trace
 
@@ -25,6 +26,7 @@ _HOMES = {
     "run": ("labkit.engine.default", "run"),
     "create": ("labkit.engine.default", "create"),
     "get": ("labkit.engine.default", "get"),
+    "Mount": ("labkit.engine.mount", "Mount"),
     "Limits": ("labkit.kernel.limits", "Limits"),
     "IoLimit": ("labkit.kernel.limits", "IoLimit"),
     "trace": ("labkit.kernel.trace", "record"),
@@ -38,4 +40,4 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-__all__ = ["GiB", "IoLimit", "KiB", "Limits", "MiB", "create", "get", "run", "trace"]
+__all__ = ["GiB", "IoLimit", "KiB", "Limits", "MiB", "Mount", "create", "get", "run", "trace"]

@@ -41,6 +41,11 @@ class Paths:
         return self.root / "containers"
 
     @property
+    def volumes(self) -> Path:
+        """One directory for each volume: its record and its _data."""
+        return self.root / "volumes"
+
+    @property
     def cache(self) -> Path:
         """What can be made again: kernels and packages for the chapters."""
         return self.root / "cache"
@@ -57,9 +62,10 @@ class Paths:
 
     def prepare(self) -> None:
         """Make the directories, readable by root alone."""
-        for directory in (self.images, self.layers, self.containers, self.cache, self.bundles, self.ledger):
+        private = (self.images, self.containers, self.volumes, self.cache, self.bundles, self.ledger)
+        for directory in (*private, self.layers):
             directory.mkdir(parents=True, exist_ok=True)
         for directory in (self.root, self.run):
             directory.chmod(0o711)  # a remapped container's root must be able to pass through
-        for directory in (self.images, self.containers, self.cache, self.bundles, self.ledger):
+        for directory in private:
             directory.chmod(0o700)

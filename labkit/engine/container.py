@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from labkit.engine import attached, containers, starting
+from labkit.engine import attached, containers, starting, storage
 from labkit.engine.attached import Result
 from labkit.engine.containers import Record
 from labkit.errors import Conflict, Invalid, NotFound, StartFailed, Unsupported
@@ -112,7 +112,11 @@ class Container:
 
     def _start(self) -> None:
         ours, theirs = handshake.pair()
-        with ours, starting.prepared(self._paths, self.record, kept=True) as held:
+        with (
+            ours,
+            storage.ready(self._paths, self.record, None, kept=True),
+            starting.prepared(self._paths, self.record, kept=True) as held,
+        ):
             nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
             try:
                 with theirs:
@@ -174,10 +178,15 @@ class Container:
             raise Conflict(f"Container {self.name} is not paused")
         self.cgroup.freeze(False)
 
-    def remove(self, *, force: bool = False) -> None:
-        """Remove it with everything it wrote. Conflict while it runs, unless by force."""
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it with everything it wrote to its own layer. Conflict while it runs, unless by force.
+
+        Volumes stay; with `volumes`, those go that were made for it alone.
+        """
         with self._alone():
             self._remove(force)
+        if volumes:
+            storage.remove_anonymous(self._paths, self.record)
 
     def _remove(self, force: bool) -> None:
         if self.status in (Status.RUNNING, Status.PAUSED):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit import records
+from labkit.engine.mount import Mount
 from labkit.errors import Conflict, Invalid, NotFound
 from labkit.kernel.limits import IoLimit, Limits
 from labkit.paths import Paths
@@ -38,6 +39,7 @@ class Record:
     limits: Limits
     created_at: float
     labels: dict[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()  # in the order in which they are made
 
     @property
     def short(self) -> str:
@@ -65,10 +67,13 @@ def load(paths: Paths, container_id: str) -> Record:
     found: dict[str, Any] = records.load(directory(paths, container_id) / "container.json")
     limits = found.pop("limits")
     io = tuple(IoLimit(**row) for row in limits.pop("io"))
-    plain: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
-    }
-    return Record(**plain, limits=Limits(**limits, io=io))
+    mounts = tuple(Mount(**_with_tuples(row)) for row in found.pop("mounts", ()))
+    return Record(**_with_tuples(found), limits=Limits(**limits, io=io), mounts=mounts)
+
+
+def _with_tuples(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
 
 
 def all_records(paths: Paths) -> list[Record]:

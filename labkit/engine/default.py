@@ -59,7 +59,7 @@ def run(
     try:
         container.start()
     except BaseException:
-        container.remove(force=True)
+        container.remove(force=True, volumes=True)
         raise
     return container
 

@@ -3,14 +3,15 @@
 Chapter 6. Everything that is made is in the container's ledger first.
 """
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Unpack
 
 from labkit import records
-from labkit.engine import attached, containers, starting
+from labkit.engine import attached, containers, starting, storage, volumes
 from labkit.engine.attached import Result
 from labkit.engine.container import Container
 from labkit.engine.starting import Options
@@ -55,7 +56,10 @@ class Engine:
     ) -> Result:
         """Run a command in a container that is gone afterwards; what it said, and how it ended."""
         record = starting.new_record(self.paths, image, command, owner=self.owner, **options)
-        with starting.prepared(self.paths, record, kept=False) as held:
+        with (
+            starting.prepared(self.paths, record, kept=False) as held,
+            storage.ready(self.paths, record, starting.ledger_of(self.paths, record), kept=False),
+        ):
             return attached.run(
                 self.launcher,
                 starting.request(self.paths, record, attached=True),
@@ -72,7 +76,7 @@ class Engine:
         record = starting.new_record(self.paths, image, command, name=name, owner=self.owner, **options)
         draft = self.paths.containers / f".draft-{record.id}"
         try:
-            with starting.no_space_is_named(self.paths.root):
+            with starting.no_space_is_named(self.paths.root), self._storage_of_a_new(record):
                 starting.make_directories(draft)
                 records.save(draft / "container.json", record)
                 draft.rename(containers.directory(self.paths, record.id))
@@ -81,6 +85,24 @@ class Engine:
             trees.remove(draft)
             raise
         return self._handle(record)
+
+    @contextlib.contextmanager
+    def _storage_of_a_new(self, record: containers.Record) -> Iterator[None]:
+        """Its volumes, made and filled; those that are its alone are gone again where the block fails."""
+        if not record.mounts:
+            yield
+            return
+        ledger = starting.ledger_of(self.paths, record)
+        held = ledger.hold()
+        try:
+            with storage.ready(self.paths, record, ledger, kept=True):
+                yield
+            ledger.close()
+        except BaseException:
+            ledger.undo()
+            raise
+        finally:
+            os.close(held)
 
     def _handle(self, record: containers.Record) -> Container:
         return Container(self.paths, self.launcher, record)
@@ -107,7 +129,7 @@ class Engine:
             if time.time() - draft.lstat().st_mtime > _DRAFT_SECONDS:
                 trees.remove(draft)
                 removed.append(f"tree {draft}")
-        return removed
+        return removed + volumes.sweep(self.paths)
 
     def _keep_the_end(self, container_id: str) -> None:
         """Write down how a container ended whose monitor could not."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TypedDict
 
 from labkit import records
-from labkit.engine import containers
+from labkit.engine import containers, storage
 from labkit.engine.containers import Record
+from labkit.engine.mount import Mount
 from labkit.errors import Invalid, LabkitError
 from labkit.images import base, store
 from labkit.images.overlay import Overlay
@@ -38,6 +39,10 @@ class Options(TypedDict, total=False):
     user: str  # name or uid, then :group or :gid, by the image's own files
     hostname: str
     read_only: bool
+    mounts: Sequence[Mount | str]  # Mount.bind, Mount.volume, Mount.tmpfs, or texts of docker run --mount
+    volumes: Sequence[str]  # as after docker run -v: "name:/inside", "/of/the/host:/inside:ro"
+    tmpfs: Mapping[str, str]  # where, and options of tmpfs(5): {"/run": "size=16m"}
+    volumes_from: Sequence[str]  # containers, "name" or "name:ro"
 
 
 def new_record(
@@ -53,6 +58,10 @@ def new_record(
     user: str | None = None,
     hostname: str = "",
     read_only: bool = False,
+    mounts: Sequence[Mount | str] = (),
+    volumes: Sequence[str] = (),
+    tmpfs: Mapping[str, str] | None = None,
+    volumes_from: Sequence[str] = (),
 ) -> Record:
     """A container as asked for; nothing is made, and what makes no sense is refused."""
     if isinstance(command, str):
@@ -75,6 +84,7 @@ def new_record(
         limits=_with_swap_as_docker(limits),
         created_at=time.time(),
         labels={OWNER_LABEL: owner} if owner else {},
+        mounts=storage.plan(paths, image, asked=mounts, texts=volumes, tmpfs=tmpfs, others=volumes_from),
     )
     spec_of(record)  # it checks the values
     return record
@@ -98,6 +108,7 @@ def spec_of(record: Record) -> Spec:
         user=record.user,
         hostname=record.hostname,
         read_only=record.read_only,
+        mounts=storage.standard_and(record.mounts),
         cgroup=cgroup_of(record),
         limits=record.limits,
     )

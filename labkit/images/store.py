@@ -35,6 +35,7 @@ class Image:
     command: tuple[str, ...] = ("sh",)
     working_directory: str = "/"
     user: str = ""
+    volumes: tuple[str, ...] = ()  # where a container shall have a volume, even if nobody asks for one
     labels: dict[str, str] = field(default_factory=dict)
 
 

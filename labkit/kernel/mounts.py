@@ -140,16 +140,19 @@ def set_attributes(
     attributes: MountAttribute,
     *,
     recursive: bool = False,
+    propagation: MountFlag = MountFlag(0),  # noqa: B008 (an immutable value)
     user_namespace: int | None = None,
     path: "os.PathLike[str] | str | None" = None,
 ) -> None:
     """Set attributes of the mount behind a descriptor, for a whole tree where asked, mount_setattr(2)."""
-    request = _MountAttr(attr_set=int(attributes), userns_fd=user_namespace or 0)
+    request = _MountAttr(
+        attr_set=int(attributes), propagation=int(propagation), userns_fd=user_namespace or 0
+    )
     libc.syscall(
         "mount_setattr", libc.MOUNT_SETATTR, ctypes.c_int(descriptor), ctypes.c_char_p(b""),
         ctypes.c_uint(AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)),
         ctypes.byref(request), ctypes.c_size_t(ctypes.sizeof(request)),
-        said=f"{attributes!r}", path=path,
+        said=" ".join(str(word.name) for word in (*attributes, *propagation)), path=path,
     )  # fmt: skip
 
 
@@ -162,13 +165,17 @@ def clone_tree(source: "os.PathLike[str] | str", *, recursive: bool = False) -> 
     )  # fmt: skip
 
 
-def attach(descriptor: int, target: "os.PathLike[str] | str") -> None:
-    """Put a detached mount into the tree, move_mount(2)."""
+def attach(descriptor: int, target: "os.PathLike[str] | str", *, at: int | None = None) -> None:
+    """Put a detached mount into the tree, move_mount(2).
+
+    With `at`, a descriptor of the very place, no path is looked up; `target` is what it is called.
+    """
+    name, flags = (os.fsencode(target), 0x04) if at is None else (b"", 0x44)  # F_EMPTY_PATH, T_EMPTY_PATH
     libc.syscall(
         "move_mount", libc.MOVE_MOUNT, ctypes.c_int(descriptor), ctypes.c_char_p(b""),
-        ctypes.c_int(AT_FDCWD), ctypes.c_char_p(os.fsencode(target)), ctypes.c_uint(4),
+        ctypes.c_int(AT_FDCWD if at is None else at), ctypes.c_char_p(name), ctypes.c_uint(flags),
         said=os.fspath(target), path=target,
-    )  # fmt: skip  # 4 is MOVE_MOUNT_F_EMPTY_PATH
+    )  # fmt: skip
 
 
 def bind_idmapped(

@@ -23,6 +23,7 @@ MOST_BYTES = 4 << 20  # more than execve(2) takes in arguments and environment
 _ROOM_BYTES = 128 << 10  # what fits into a socket's buffer as it is, net.core.wmem_default
 _SO_SNDBUFFORCE = 32  # Python has no name for it, socket(7)
 MSG_CMSG_CLOEXEC = 0x4000_0000
+MOST_FILES = 253  # SCM_MAX_FD of the kernel, unix(7)
 
 
 class Message(StrEnum):
@@ -52,7 +53,7 @@ def receive(peer: socket.socket) -> dict[str, Any] | None:
     """The next message, its descriptors as `files`; None once the other side is closed."""
     peer.recv(1, socket.MSG_PEEK)  # waits until there is one
     size = struct.unpack("i", fcntl.ioctl(peer, termios.FIONREAD, bytes(4)))[0]
-    packet, files, _, _ = socket.recv_fds(peer, min(size, MOST_BYTES), 8, MSG_CMSG_CLOEXEC)
+    packet, files, _, _ = socket.recv_fds(peer, min(size, MOST_BYTES), MOST_FILES, MSG_CMSG_CLOEXEC)
     if not packet:
         return None
     content: dict[str, Any] = json.loads(packet)

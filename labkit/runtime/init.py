@@ -13,7 +13,7 @@ import signal
 import socket
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +40,7 @@ class Birth:
     stdio: Sequence[int]
     hierarchies: list[Hierarchy]
     first_mounts: Sequence[PlannedMount] = ()  # such as the overlay that is the root
+    trees: Mapping[int, int] = field(default_factory=dict)  # the sources of bind mounts, outside.take
     user: users.User = users.User(0, 0, (), "/")  # noqa: RUF009 (a frozen value)
 
     @property
@@ -69,7 +70,7 @@ def build_root(birth: Birth) -> None:
     mounts.propagate("/", mounts.MountFlag.SLAVE)  # the host's unmounts reach us, our mounts never the host
     for mount in birth.first_mounts:
         mount.apply()
-    rootfs.build(birth.root, birth.config.get("mounts", ()), birth.hierarchies)
+    rootfs.build(birth.root, birth.config.get("mounts", ()), birth.hierarchies, birth.trees)
 
 
 def enter_root(birth: Birth) -> None:
@@ -182,9 +183,10 @@ def wait_for_order(peer: socket.socket, hierarchies: list[Hierarchy]) -> NoRetur
             Path(order["root"]),
             cgroups.open_existing(order["cgroup"], hierarchies),
             peer,
-            order["files"],
+            order["files"][:3],
             hierarchies,
             planned(order["mounts"]),
+            dict(zip(order["trees"], order["files"][3:], strict=True)),
         )
     )
 

@@ -25,7 +25,7 @@ from labkit.kernel.cgroups import Cgroup, Hierarchy
 from labkit.kernel.namespaces import Namespace
 from labkit.ledger import Ledger
 from labkit.paths import Paths
-from labkit.runtime import handshake, spec, status, unborn
+from labkit.runtime import handshake, outside, spec, status, unborn
 from labkit.runtime.handshake import Message
 from labkit.runtime.logs import Log
 from labkit.runtime.request import Run
@@ -127,10 +127,12 @@ class Monitor:
         config = json.loads((watch.bundle / "config.json").read_text())
         watch.group = cgroups.create(watch.request.cgroup, watch.request.limits, self.hierarchies)
         watch.born = self._init_for(watch, spec.namespaces_of(config) & ~Namespace.CGROUP)
+        trees = outside.take(config.get("mounts", ()))
         handshake.send(
             watch.born.peer,
             Message.ORDER,
-            files=watch.stdio,
+            files=[*watch.stdio, *trees.values()],
+            trees=list(trees),
             config=config,
             root=str(watch.bundle / config["root"]["path"]),
             cgroup=watch.request.cgroup,
@@ -138,6 +140,8 @@ class Monitor:
             trace=watch.request.trace,
         )
         watch.close_stdio()
+        for tree in trees.values():
+            os.close(tree)
         self.listen(watch.born.peer.fileno(), select.POLLIN, lambda: self._hear_init(watch))
 
     def _init_for(self, watch: Watch, kinds: Namespace) -> Unborn:

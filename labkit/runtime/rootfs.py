@@ -13,6 +13,7 @@ from typing import Any
 from labkit.kernel import cgroups, devices, mounts, trace
 from labkit.kernel.cgroups import Hierarchy
 from labkit.kernel.mounts import MountFlag
+from labkit.runtime import outside
 
 _FLAGS = {
     "ro": MountFlag.RDONLY,
@@ -23,8 +24,6 @@ _FLAGS = {
     "nodiratime": MountFlag.NODIRATIME,
     "relatime": MountFlag.RELATIME,
     "strictatime": MountFlag.STRICTATIME,
-    "bind": MountFlag.BIND,
-    "rbind": MountFlag.BIND | MountFlag.REC,
 }
 _LINKS = {
     "fd": "/proc/self/fd",
@@ -61,29 +60,33 @@ def inside(root: Path, destination: str) -> Path:
     return place
 
 
-def build(root: Path, entries: Sequence[Mapping[str, Any]], hierarchies: Sequence[Hierarchy]) -> None:
-    """Mount everything the container has, below `root`, in the order given."""
-    for entry in entries:
+def build(
+    root: Path,
+    entries: Sequence[Mapping[str, Any]],
+    hierarchies: Sequence[Hierarchy],
+    taken: Mapping[int, int],
+) -> None:
+    """Mount everything the container has, below `root`, in the order given.
+
+    `taken` has the sources of the bind mounts, as `outside.take` took them.
+    """
+    for number, entry in enumerate(entries):
+        if number in taken:
+            outside.put_bind(root, entry, taken[number])
+            continue
         flags, options = split_options(entry.get("options", ()))
+        if outside.is_asked_for(entry):
+            outside.put_tmpfs(root, entry["destination"], flags, options)
+            continue
         target = inside(root, entry["destination"])
         kind, source = entry.get("type", ""), entry.get("source", "")
         if kind == "cgroup":
             _mount_cgroups(target, flags, hierarchies)
             continue
-        _make_mount_point(target, source if flags & MountFlag.BIND else "")
+        target.mkdir(parents=True, exist_ok=True)
         mounts.mount(source, target, kind, flags, options)
-        if flags & MountFlag.BIND and flags & ~(MountFlag.BIND | MountFlag.REC):
-            mounts.remount(target, flags & ~MountFlag.REC)  # a bind mount takes its flags in a second call
         if entry["destination"] == "/dev":
             _fill_dev(target)
-
-
-def _make_mount_point(target: Path, bind_source: str) -> None:
-    if bind_source and not Path(bind_source).is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.touch()
-    else:
-        target.mkdir(parents=True, exist_ok=True)
 
 
 def _fill_dev(dev: Path) -> None:
