@@ -16,6 +16,7 @@ VERBS = {
     "lab": "labkit.cli.lab",
     "url": "labkit.cli.lab",
     "image": "labkit.cli.image",
+    "volume": "labkit.cli.volume",
     "course": "labkit.cli.course",
     "reset": "labkit.cli.reset",
     "run": "labkit.cli.run",

@@ -9,6 +9,7 @@ import time
 
 import click
 
+from labkit.engine import mount_syntax
 from labkit.engine.default import engine
 from labkit.engine.starting import Options
 from labkit.kernel.limits import Limits
@@ -39,6 +40,10 @@ class Bytes(click.ParamType[int]):
 @click.option("-u", "--user", help="Name or uid, then :group or :gid.")
 @click.option("-h", "--hostname", default="", help="Its hostname.")
 @click.option("--read-only", is_flag=True, help="Let nobody write to its root.")
+@click.option("-v", "--volume", "volumes", multiple=True, help="[source:]target[:ro,…]; again for more.")
+@click.option("--mount", "mounts", multiple=True, help="type=bind|volume|tmpfs,source=…,target=…,readonly")
+@click.option("--tmpfs", multiple=True, help="target[:size=64m,mode=700,…]: a file system in memory.")
+@click.option("--volumes-from", multiple=True, help="A container whose mounts it gets too, or container:ro.")
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
@@ -52,6 +57,10 @@ def run(
     user: str | None,
     hostname: str,
     read_only: bool,
+    volumes: tuple[str, ...],
+    mounts: tuple[str, ...],
+    tmpfs: tuple[str, ...],
+    volumes_from: tuple[str, ...],
     image: str,
     command: tuple[str, ...],
 ) -> None:
@@ -62,6 +71,9 @@ def run(
         "working_directory": workdir,
         "hostname": hostname,
         "read_only": read_only,
+        "volumes": volumes,
+        "mounts": [*mounts, *(mount_syntax.tmpfs(text) for text in tmpfs)],
+        "volumes_from": volumes_from,
     }
     if user is not None:
         options["user"] = user
@@ -151,9 +163,10 @@ def stop(names: tuple[str, ...], seconds: float) -> None:
 
 @click.command()
 @click.option("-f", "--force", is_flag=True, help="Also one that runs: it is killed.")
+@click.option("-v", "--volumes", is_flag=True, help="With the volumes that were made for it alone.")
 @click.argument("names", nargs=-1, required=True)
-def rm(names: tuple[str, ...], force: bool) -> None:
-    """Remove containers with all they wrote."""
+def rm(names: tuple[str, ...], force: bool, volumes: bool) -> None:
+    """Remove containers with all they wrote to their own layers."""
     for name in names:
-        engine().get(name).remove(force=force)
+        engine().get(name).remove(force=force, volumes=volumes)
         click.echo(name)
