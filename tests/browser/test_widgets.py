@@ -1,4 +1,4 @@
-"""The four widgets in a real JupyterLab and a real Chromium, in both themes."""
+"""The widgets in a real JupyterLab and a real Chromium, in both themes."""
 
 import json
 import os
@@ -15,11 +15,13 @@ from labkit.kernel.limits import Limits
 
 pytestmark = pytest.mark.requires("root", "cgroups", "chromium")
 
+WIDGETS = ("map", "cockpit", "overlay", "timeline", "stack")
 EVIL = "<img src=x onerror=window.harmed=1>"
 PREPARE = """
 from labkit.kernel import cgroups
 from labkit.kernel.trace import Operation
-from labkit.widgets import CgroupCockpit, NamespaceMap, OverlayMicroscope, SyscallTimeline
+from labkit.observe.stacks import Layer
+from labkit.widgets import CgroupCockpit, LayerStack, NamespaceMap, OverlayMicroscope, SyscallTimeline
 """
 OPERATIONS = f"""
 SyscallTimeline([
@@ -74,7 +76,7 @@ def shown(
     group: str,
     layers: Path,
 ) -> Iterator[LabPage]:
-    """A notebook with all four widgets, run whole."""
+    """A notebook with all widgets, run whole."""
     low, up = str(layers / "low"), str(layers / "up")
     cells = [
         PREPARE,
@@ -82,6 +84,8 @@ def shown(
         f"cockpit = CgroupCockpit(cgroups.open_existing({group!r})).start(); cockpit",
         f"microscope = OverlayMicroscope([{low!r}], {up!r}).watch(); microscope",
         OPERATIONS,
+        f"low, up = Layer('sha256:1', {low!r}, 'ADD base /'), Layer('sha256:2', {up!r}, {EVIL!r})",
+        "LayerStack({'app:2': [low, up], 'app:1': [low]})",
     ]
     name = write_notebook(lab_server.notebooks, f"widgets-{request.param}", cells)
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
@@ -93,7 +97,7 @@ def shown(
 
 
 def test_each_widget_is_drawn_and_the_page_has_no_complaint(shown):
-    for name in ("map", "cockpit", "overlay", "timeline"):
+    for name in WIDGETS:
         widget = shown.page.locator(f".lk-{name}")
         expect(widget).to_be_visible()
         shown.keep_picture(f"{name}-{shown.theme}", of=widget)
@@ -193,6 +197,27 @@ def test_an_operation_that_was_refused_says_why(shown):
     shown.keep_picture(f"timeline-chosen-{shown.theme}", of=shown.page.locator(".lk-timeline"))
 
 
+def test_a_click_on_a_layer_tells_its_files_and_which_of_them_nobody_sees(shown):
+    stack = shown.page.locator(".lk-stack")
+    stack.locator('.lk-layer[data-layer="layer 1"]').click()
+    detail = stack.locator(".lk-detail")
+
+    expect(detail.locator("dd", has_text="/etc/hosts")).to_contain_text("hidden by layer 2")
+    expect(detail.locator("dd", has_text="/etc/motd")).not_to_contain_text("hidden")
+    shown.keep_picture(f"stack-chosen-{shown.theme}", of=stack)
+
+
+def test_the_other_image_hides_nothing_of_the_layer_that_both_share(shown):
+    stack = shown.page.locator(".lk-stack")
+    expect(stack.locator(".lk-lost")).to_have_count(1)
+    stack.locator('.lk-image[data-image="app:1"]').click()
+
+    expect(stack.locator(".lk-lost")).to_have_count(0)
+    expect(stack.locator(".lk-total")).to_contain_text("app:1: 25 B in 1 layer, 25 B shared")
+    stack.locator('.lk-image[data-image="app:2"]').click()
+    expect(stack.locator(".lk-lost")).to_have_count(1)
+
+
 def test_the_cockpit_follows_the_group_live(shown, group):
     cockpit = shown.page.locator(".lk-cockpit")
     processes = cockpit.locator('[aria-label="Processes"] .lk-value')
@@ -233,7 +258,7 @@ def test_the_saved_notebook_holds_the_text_and_the_still_picture(shown, lab_serv
     saved = json.loads((lab_server.notebooks / f"widgets-{shown.theme}.ipynb").read_text())
     bundles = [output["data"] for cell in saved["cells"] for output in cell["outputs"] if "data" in output]
 
-    assert len(bundles) == 4
+    assert len(bundles) == len(WIDGETS)
     for bundle in bundles:
         assert "".join(bundle["text/html"]).startswith('<img src="data:image/svg+xml;base64,')
         assert "object at 0x" not in "".join(bundle["text/plain"])
@@ -247,4 +272,4 @@ def test_a_page_that_is_loaded_again_shows_what_was_sampled_before(shown):
 
     expect(shown.page.locator(".lk-cockpit .lk-state")).to_have_text("live")
     assert len(curve.get_attribute("points").split()) > 50
-    assert shown.page.locator(".labkit").count() == 4
+    assert shown.page.locator(".labkit").count() == len(WIDGETS)

@@ -5,12 +5,21 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import traitlets
 
 from labkit.kernel.cgroup_usage import Usage
 from labkit.kernel.trace import Operation
 from labkit.observe import namespaces
 from labkit.observe.namespaces import NamespaceRow
-from labkit.widgets import CgroupCockpit, NamespaceMap, OverlayMicroscope, SyscallTimeline, cockpit_charts
+from labkit.observe.stacks import Layer
+from labkit.widgets import (
+    CgroupCockpit,
+    LayerStack,
+    NamespaceMap,
+    OverlayMicroscope,
+    SyscallTimeline,
+    cockpit_charts,
+)
 from labkit.widgets.namespace_map import runs
 from labkit.widgets.syscall_timeline import stack
 
@@ -68,12 +77,19 @@ def timeline():
 
 
 @pytest.fixture
-def every_widget(machine, layers, timeline, tmp_path):
+def layer_stack(layers):
+    low, up = (Layer(f"sha256:{name}", layers / name, EVIL) for name in ("low", "up"))
+    return LayerStack({"app:1": [low, up], EVIL: [low]})
+
+
+@pytest.fixture
+def every_widget(machine, layers, layer_stack, timeline, tmp_path):
     return [
         machine,
         OverlayMicroscope([layers / "low"], layers / "up"),
         CgroupCockpit(Group(tmp_path)),
         timeline,
+        layer_stack,
     ]
 
 
@@ -117,7 +133,7 @@ def test_the_drawn_elements_lie_on_the_sheet(every_widget):
 
 
 def test_every_trait_that_is_sent_says_what_it_is():
-    for kind in (NamespaceMap, OverlayMicroscope, CgroupCockpit, SyscallTimeline):
+    for kind in (NamespaceMap, OverlayMicroscope, CgroupCockpit, SyscallTimeline, LayerStack):
         own = {name: trait for name, trait in vars(kind).items() if hasattr(trait, "help")}
         assert own
         assert all(trait.help for trait in own.values())
@@ -274,3 +290,23 @@ def test_a_long_wait_is_folded_so_that_the_start_is_seen():
     assert long.axis_seconds < 0.01 < 8 < long.span_seconds
     assert "≈" in long.text()
     assert "quiet" in long.picture()
+
+
+def test_the_stack_says_what_is_shared_and_what_is_hidden_and_still_there(layer_stack):
+    assert [row["name"] for row in layer_stack.rows] == ["layer 2", "layer 1"]
+    assert layer_stack.rows[1]["hidden"] == {"app:1": len("low/etc/hosts"), EVIL: 0}
+    assert layer_stack.rows[1]["files"][0]["hidden_by"] == {"app:1": "layer 2"}
+    assert "shared" in layer_stack.summary() and "13 B hidden, and still there" in layer_stack.summary()
+
+
+def test_another_images_eye_can_be_chosen_and_only_that_of_one_that_is_there(layer_stack):
+    layer_stack.chosen = EVIL
+    assert "hidden, and still" not in layer_stack.summary()
+
+    with pytest.raises(traitlets.TraitError, match="none of app:1"):
+        layer_stack.chosen = "app:2"
+
+
+def test_a_stack_without_an_image_says_what_it_needs():
+    with pytest.raises(TypeError, match="at least one image"):
+        LayerStack({})
