@@ -8,7 +8,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,14 @@ class TimedOut(LabkitError):
         self.result = result
 
 
+class Stopped(LabkitError):
+    """The command was killed because nobody wants its result any more."""
+
+
+Hearer = Callable[[str, bytes], None]
+"""Is called with each piece of output, `stdout` or `stderr` first."""
+
+
 @dataclass(slots=True)
 class Session:
     """The engine's end of one attached process."""
@@ -53,6 +61,8 @@ class Session:
     outputs: dict[int, bytearray]  # by the reading end: stdout, then stderr
     started: dict[str, Any] = field(default_factory=dict)
     ended: dict[str, Any] = field(default_factory=dict)
+    hearer: Hearer | None = None
+    stop: int = -1
 
 
 def run(
@@ -62,14 +72,19 @@ def run(
     first_files: Sequence[int] = (),
     stdin: str | bytes | None = None,
     timeout_seconds: float | None = None,
+    hearer: Hearer | None = None,
+    stop: int = -1,
 ) -> Result:
     """Start it and wait.
 
     StartFailed where it did not start, TimedOut with the output so far where
-    it took longer than it was given.
+    it took longer than it was given. A `hearer` gets the output as it comes,
+    and the result none. Once the descriptor `stop` can be read, the command is
+    killed, and Stopped raised.
     """
     began = time.monotonic()
     with _open(launcher, request, first_files, stdin) as session:
+        session.hearer, session.stop = hearer, stop
         late = _follow(session, None if timeout_seconds is None else began + timeout_seconds)
     stdout, stderr = (bytes(data).decode(errors="replace") for data in session.outputs.values())
     if not session.ended:
@@ -143,6 +158,8 @@ def _follow(session: Session, deadline: float | None) -> bool:
     poll = select.poll()
     for descriptor in (session.report.fileno(), *session.outputs):
         poll.register(descriptor, select.POLLIN)
+    if session.stop >= 0:
+        poll.register(session.stop, select.POLLIN)
     open_ones, late = {session.report.fileno(), *session.outputs}, False
     while session.report.fileno() in open_ones:
         left = None if deadline is None or late else max(0.0, deadline - time.monotonic())
@@ -163,10 +180,10 @@ def _follow(session: Session, deadline: float | None) -> bool:
 
 def _take(session: Session, descriptor: int) -> bool:
     """Read once; False at the end."""
+    if descriptor == session.stop:
+        raise Stopped("the command was killed: what it was for has been given up")
     if descriptor != session.report.fileno():
-        data = os.read(descriptor, 65536)
-        session.outputs[descriptor] += data
-        return bool(data)
+        return _hear(session, descriptor)
     message = handshake.receive(session.report)
     if message is None:
         return False
@@ -180,11 +197,22 @@ def _take(session: Session, descriptor: int) -> bool:
     return not session.ended
 
 
+def _hear(session: Session, descriptor: int) -> bool:
+    """Read output once; False at its end."""
+    data = os.read(descriptor, 65536)
+    if session.hearer is None:
+        session.outputs[descriptor] += data
+    elif data:
+        stream = "stdout" if descriptor == next(iter(session.outputs)) else "stderr"
+        session.hearer(stream, data)
+    return bool(data)
+
+
 def _drain(session: Session, descriptor: int) -> None:
     os.set_blocking(descriptor, False)
     with contextlib.suppress(BlockingIOError):
-        while data := os.read(descriptor, 65536):
-            session.outputs[descriptor] += data
+        while _hear(session, descriptor):
+            pass
 
 
 def _kill(session: Session) -> None:

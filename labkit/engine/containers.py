@@ -40,6 +40,7 @@ class Record:
     created_at: float
     labels: dict[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()  # in the order in which they are made
+    network: str = "none"  # or host: the host's own interfaces
 
     @property
     def short(self) -> str:

@@ -21,10 +21,11 @@ from labkit.images import base, store
 from labkit.images.overlay import Overlay
 from labkit.kernel import cgroups, trace, trees
 from labkit.kernel.limits import Limits
+from labkit.kernel.namespaces import Namespace
 from labkit.ledger import Ledger
 from labkit.paths import Paths
 from labkit.runtime.request import Run
-from labkit.runtime.spec import NO_LIMITS, Spec
+from labkit.runtime.spec import NAMESPACES, NO_LIMITS, Spec
 
 OWNER_LABEL = "labkit.owner"
 """Says for whom a container was made, such as a chapter, so that a reset finds it."""
@@ -109,6 +110,7 @@ def spec_of(record: Record) -> Spec:
         hostname=record.hostname,
         read_only=record.read_only,
         mounts=storage.standard_and(record.mounts),
+        namespaces=NAMESPACES & ~Namespace.NETWORK if record.network == "host" else NAMESPACES,
         cgroup=cgroup_of(record),
         limits=record.limits,
     )

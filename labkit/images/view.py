@@ -25,12 +25,26 @@ def look(layers: Sequence[Path], visit: Callable[[Path], Answer]) -> Answer:
     """
     if len(layers) == 1:
         return visit(layers[0])
+    return _in_own_namespace(Overlay(lower=tuple(reversed(layers))), layers[0].parent, visit)
+
+
+def change(layers: Sequence[Path], upper: Path, work: Path, visit: Callable[[Path], Answer]) -> Answer:
+    """The same to be written to: what `visit` changes goes to `upper`, which becomes a layer so."""
+    overlay = Overlay(lower=tuple(reversed(layers)), upper=upper, work=work, volatile=True)
+    return _in_own_namespace(overlay, layers[0].parent, visit)
+
+
+def _in_own_namespace(overlay: Overlay, place: Path, visit: Callable[[Path], Answer]) -> Answer:
+    """In a thread with a mount namespace of its own: the overlay, on top of the layers' own directory."""
     answers: list[Answer] = []
     failures: list[BaseException] = []
 
     def enter_and_visit() -> None:
         try:
-            answers.append(visit(_mounted(layers)))
+            namespaces.unshare(Namespace.MOUNT)
+            mounts.propagate("/", MountFlag.PRIVATE)
+            overlay.mount(place)
+            answers.append(visit(place))
         except BaseException as failure:
             failures.append(failure)
 
@@ -40,12 +54,3 @@ def look(layers: Sequence[Path], visit: Callable[[Path], Answer]) -> Answer:
     if failures:
         raise failures[0]
     return answers[0]
-
-
-def _mounted(layers: Sequence[Path]) -> Path:
-    """In this thread alone: the overlay, on top of the directory that holds the layers themselves."""
-    namespaces.unshare(Namespace.MOUNT)
-    mounts.propagate("/", MountFlag.PRIVATE)
-    place = layers[0].parent
-    Overlay(lower=tuple(reversed(layers))).mount(place)
-    return place
