@@ -8,15 +8,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labkit.widgets.build_graph import BuildGraph
     from labkit.widgets.cgroup_cockpit import CgroupCockpit
     from labkit.widgets.layer_stack import LayerStack
     from labkit.widgets.namespace_map import NamespaceMap
     from labkit.widgets.overlay_microscope import OverlayMicroscope
     from labkit.widgets.syscall_timeline import SyscallTimeline
 
-__all__ = ["CgroupCockpit", "LayerStack", "NamespaceMap", "OverlayMicroscope", "SyscallTimeline"]
+__all__ = [
+    "BuildGraph",
+    "CgroupCockpit",
+    "LayerStack",
+    "NamespaceMap",
+    "OverlayMicroscope",
+    "SyscallTimeline",
+]
 
 _MODULES = {
+    "BuildGraph": "build_graph",
     "CgroupCockpit": "cgroup_cockpit",
     "LayerStack": "layer_stack",
     "NamespaceMap": "namespace_map",

@@ -15,13 +15,15 @@ from labkit.kernel.limits import Limits
 
 pytestmark = pytest.mark.requires("root", "cgroups", "chromium")
 
-WIDGETS = ("map", "cockpit", "overlay", "timeline", "stack")
+WIDGETS = ("map", "cockpit", "overlay", "timeline", "stack", "build")
 EVIL = "<img src=x onerror=window.harmed=1>"
 PREPARE = """
 from labkit.kernel import cgroups
 from labkit.kernel.trace import Operation
 from labkit.observe.stacks import Layer
-from labkit.widgets import CgroupCockpit, LayerStack, NamespaceMap, OverlayMicroscope, SyscallTimeline
+from labkit.widgets import BuildGraph, CgroupCockpit, LayerStack, NamespaceMap
+from labkit.widgets import OverlayMicroscope, SyscallTimeline
+from labkit.widgets.build_graph import GraphStep
 """
 OPERATIONS = f"""
 SyscallTimeline([
@@ -32,6 +34,17 @@ SyscallTimeline([
     Operation("init", "execve", "/bin/true", 1.005, 0.0),
 ])
 """
+BUILD = f"""
+graph = BuildGraph([
+    GraphStep(stage="build", text="FROM lab/debian", line=1, state="cached"),
+    GraphStep(stage="build", text={EVIL!r}, line=2, state="running", note="a file has changed"),
+    GraphStep(stage="last", text="COPY --from=build a b", line=4, takes_from=["build"]),
+])
+graph
+"""
+EXECUTE = """code => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel
+    .requestExecute({ code }).done"""
+FINISH = "graph.update(1, state='done', seconds=0.25, size_bytes=2048)"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +99,7 @@ def shown(
         OPERATIONS,
         f"low, up = Layer('sha256:1', {low!r}, 'ADD base /'), Layer('sha256:2', {up!r}, {EVIL!r})",
         "LayerStack({'app:2': [low, up], 'app:1': [low]})",
+        BUILD,
     ]
     name = write_notebook(lab_server.notebooks, f"widgets-{request.param}", cells)
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
@@ -216,6 +230,27 @@ def test_the_other_image_hides_nothing_of_the_layer_that_both_share(shown):
     expect(stack.locator(".lk-total")).to_contain_text("app:1: 25 B in 1 layer, 25 B shared")
     stack.locator('.lk-image[data-image="app:2"]').click()
     expect(stack.locator(".lk-lost")).to_have_count(1)
+
+
+def test_a_click_on_a_step_tells_where_it_stands_and_why_it_was_made_again(shown):
+    graph = shown.page.locator(".lk-build")
+    graph.locator(".lk-step").nth(1).click()
+    detail = graph.locator(".lk-detail")
+
+    expect(detail).to_contain_text(EVIL)
+    expect(detail).to_contain_text("line 2")
+    expect(detail).to_contain_text("a file has changed")
+    expect(graph.locator(".lk-arrow")).to_have_count(1)
+    shown.keep_picture(f"build-chosen-{shown.theme}", of=graph)
+
+
+def test_a_step_changes_while_the_build_goes_on(shown):
+    step = shown.page.locator(".lk-build .lk-step").nth(1)
+    expect(step).to_contain_text("running")
+    shown.page.evaluate(EXECUTE, FINISH)
+
+    expect(step).to_contain_text("250 ms · 2 KiB")
+    expect(shown.page.locator(".lk-build .lk-is-done")).to_have_count(1)
 
 
 def test_the_cockpit_follows_the_group_live(shown, group):

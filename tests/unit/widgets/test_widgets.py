@@ -13,6 +13,7 @@ from labkit.observe import namespaces
 from labkit.observe.namespaces import NamespaceRow
 from labkit.observe.stacks import Layer
 from labkit.widgets import (
+    BuildGraph,
     CgroupCockpit,
     LayerStack,
     NamespaceMap,
@@ -20,6 +21,7 @@ from labkit.widgets import (
     SyscallTimeline,
     cockpit_charts,
 )
+from labkit.widgets.build_graph import GraphStep
 from labkit.widgets.namespace_map import runs
 from labkit.widgets.syscall_timeline import stack
 
@@ -83,13 +85,26 @@ def layer_stack(layers):
 
 
 @pytest.fixture
-def every_widget(machine, layers, layer_stack, timeline, tmp_path):
+def build_graph():
+    return BuildGraph(
+        [
+            GraphStep(stage=EVIL, text="FROM lab/debian", line=1, state="cached", size_bytes=2**20),
+            GraphStep(stage=EVIL, text=f"RUN echo {EVIL}", line=2, state="done", seconds=0.5),
+            GraphStep(stage="test", text="RUN check", line=3, state="unused"),
+            GraphStep(stage="last", text="COPY --from=0 a b", line=4, takes_from=(EVIL,), note=EVIL),
+        ]
+    )
+
+
+@pytest.fixture
+def every_widget(machine, layers, layer_stack, build_graph, timeline, tmp_path):
     return [
         machine,
         OverlayMicroscope([layers / "low"], layers / "up"),
         CgroupCockpit(Group(tmp_path)),
         timeline,
         layer_stack,
+        build_graph,
     ]
 
 
@@ -133,7 +148,7 @@ def test_the_drawn_elements_lie_on_the_sheet(every_widget):
 
 
 def test_every_trait_that_is_sent_says_what_it_is():
-    for kind in (NamespaceMap, OverlayMicroscope, CgroupCockpit, SyscallTimeline, LayerStack):
+    for kind in (NamespaceMap, OverlayMicroscope, CgroupCockpit, SyscallTimeline, LayerStack, BuildGraph):
         own = {name: trait for name, trait in vars(kind).items() if hasattr(trait, "help")}
         assert own
         assert all(trait.help for trait in own.values())
@@ -310,3 +325,19 @@ def test_another_images_eye_can_be_chosen_and_only_that_of_one_that_is_there(lay
 def test_a_stack_without_an_image_says_what_it_needs():
     with pytest.raises(TypeError, match="at least one image"):
         LayerStack({})
+
+
+def test_the_graph_says_what_was_cached_made_and_not_needed(build_graph):
+    assert build_graph.stages == [EVIL, "test", "last"]
+    assert build_graph.summary() == "Build of 3 stages: 1 cached, 1 made in 500 ms, 1 waiting, 1 not needed"
+    assert build_graph.picture().count("<path") == 2
+
+
+def test_a_step_of_the_graph_goes_on_and_only_to_a_state_that_there_is(build_graph):
+    build_graph.update(3, state="failed", seconds=1.5)
+    assert build_graph.summary().endswith("one failed")
+
+    with pytest.raises(ValueError, match="cached, done, failed, unused"):
+        build_graph.update(3, state="finished")
+    with pytest.raises(TypeError, match="no speed"):
+        build_graph.update(3, speed=1)
