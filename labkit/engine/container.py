@@ -92,7 +92,8 @@ class Container:
         """Run its command in the background. What it wrote in an earlier life is still there."""
         with self._alone():
             status.check_move(self.name, self.status, Status.RUNNING)
-            self._start()
+            with storage.ready(self._paths, self.record, None, kept=True):
+                self._start()
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -112,11 +113,7 @@ class Container:
 
     def _start(self) -> None:
         ours, theirs = handshake.pair()
-        with (
-            ours,
-            storage.ready(self._paths, self.record, None, kept=True),
-            starting.prepared(self._paths, self.record, kept=True) as held,
-        ):
+        with ours, starting.prepared(self._paths, self.record, kept=True) as held:
             nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
             try:
                 with theirs:

@@ -240,10 +240,12 @@ def settle(paths: Paths, name: str) -> None:
 
 def _move_in(place: Path) -> None:
     filling, data = place / _FILLING, place / _DATA
+    status = filling.stat()  # its times, which change with every name that leaves it
     for entry in filling.iterdir():
         if not os.path.lexists(data / entry.name):  # what a container wrote meanwhile stays
             entry.rename(data / entry.name)
     copies.copy_attributes(filling, data)
+    os.utime(data, ns=(status.st_atime_ns, status.st_mtime_ns))
     trees.remove(filling)
 
 
