@@ -62,6 +62,11 @@ def copy(root: int, request: Copy) -> None:
             _one_file(into, source, top, is_directory or into.is_directory(top))
 
 
+def make_directory(root: int, path: str) -> None:
+    """A directory with those above it, for WORKDIR: they belong to root."""
+    _Writer(root, None, None).make_directories(path)
+
+
 def _one_file(into: "_Writer", source: Source, top: str, below: bool) -> None:
     place = posixpath.join(top, posixpath.basename(source.name)) if below else top
     if below:
