@@ -3,6 +3,7 @@
 Chapter 9. `build` is what the command line and the API call.
 """
 
+import hashlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,11 @@ class Built:
     plan: Plan
     events: tuple[Event, ...]
     seconds: float
+
+    @property
+    def image_id(self) -> str:
+        """The digest of its config, as Docker has it."""
+        return f"sha256:{hashlib.sha256(self.config.encode()).hexdigest()}"
 
     @property
     def cached(self) -> int:
@@ -80,7 +86,13 @@ def build(
         image = results.commit(engine.paths, config, ground.layers, options.tags)
         _warn(work)
     work.teller.tell(Event(kind=Kind.BUILT, text=image.name, seconds=time.monotonic() - began))
-    return Built(image=image, plan=plan, events=tuple(work.teller.events), seconds=time.monotonic() - began)
+    return Built(
+        image=image,
+        config=config,
+        plan=plan,
+        events=tuple(work.teller.events),
+        seconds=time.monotonic() - began,
+    )
 
 
 def _platform_values(text: str) -> dict[str, str]:

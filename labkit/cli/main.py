@@ -19,6 +19,7 @@ VERBS = {
     "volume": "labkit.cli.volume",
     "course": "labkit.cli.course",
     "reset": "labkit.cli.reset",
+    "build": "labkit.cli.build",
     "run": "labkit.cli.run",
     "ps": "labkit.cli.run",
     "exec": "labkit.cli.run",
