@@ -88,3 +88,35 @@ def test_an_overlay_of_ours_is_what_findmnt_and_stat_say(paths):
     )
 
     assert told.splitlines() == ["overlay", "x"]
+
+
+@pytest.mark.requires("root", "overlay", "cgroups", "runc")
+def test_runc_makes_the_mounts_of_the_bundle_and_says_the_same(paths, tmp_path):
+    """`rro` reaches what is mounted below: crun and runc 1.1 know the word too."""
+    from labkit.kernel import mounts
+
+    (tmp_path / "below").mkdir()
+    options = {
+        "volumes": ["data:/data", f"{tmp_path}:/host:ro"],
+        "tmpfs": {"/t": "size=64k,mode=710,exec"},
+    }
+    script = "touch /data/x && ls /data; touch /host/below/y; stat -c %a /t; grep ' /t ' /proc/self/mountinfo"
+    script += " | cut -d' ' -f5,6"
+    mounts.mount("tmpfs", tmp_path / "below", "tmpfs")
+    engine = Engine(paths)
+    try:
+        ours = engine.run("lab/busybox", ["sh", "-c", script], **options)
+        record = starting.new_record(paths, "lab/busybox", ["sh", "-c", script], **options)
+        place = paths.run / "bundle"
+        place.mkdir()
+        config = starting.spec_of(record).oci()
+        config["root"]["path"] = str(paths.layers / record.layers[0])
+        (place / "config.json").write_text(json.dumps(config))
+        name = f"labkit-test-{uuid.uuid4().hex[:8]}"
+        theirs = subprocess.run(["runc", "run", "--bundle", place, name], capture_output=True, text=True)
+    finally:
+        mounts.unmount(tmp_path / "below")
+        engine.close()
+
+    assert theirs.stdout == ours.stdout == "x\n710\n/t rw,nosuid,nodev,relatime\n", theirs.stderr
+    assert "Read-only file system" in theirs.stderr and "Read-only file system" in ours.stderr
