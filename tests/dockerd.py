@@ -148,7 +148,7 @@ def _described(found: dict[str, Any], archive: tarfile.TarFile, member: tarfile.
         return found[posixpath.normpath("/" + member.linkname).lstrip("/")]
     kinds = {tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "link", tarfile.FIFOTYPE: "fifo"}
     kind = kinds.get(member.type, "file" if member.isreg() else "device")
-    mode = 0o777 if kind == "link" else member.mode
+    mode = 0o777 if kind == "link" else member.mode & 0o7777  # Go writes the kind there too
     reader = archive.extractfile(member) if kind == "file" else None
     content: Any = reader.read() if reader else member.linkname if kind == "link" else None
     return kind, oct(mode), member.uid, member.gid, content

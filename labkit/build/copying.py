@@ -112,14 +112,15 @@ class _Writer:
             return False
         return True
 
-    def make_directories(self, path: str) -> None:
-        """A directory with those above it; the new ones belong to the owner that was asked for."""
+    def make_directories(self, path: str, *, of_root: bool = False) -> None:
+        """A directory with those above it; new ones get the owner that was asked for, or root."""
+        owner = (0, 0) if of_root or self.owner is None else self.owner
         made = ""
         for part in path.split("/") if path else ():
             above, made = made, posixpath.join(made, part)
             with self._parent(above) as parent, suppress(FileExistsError):
                 os.mkdir(part, 0o755, dir_fd=parent)
-                os.chown(part, *(self.owner or (0, 0)), dir_fd=parent, follow_symlinks=False)
+                os.chown(part, *owner, dir_fd=parent, follow_symlinks=False)
                 os.chmod(part, 0o755, dir_fd=parent)
         if not self.is_directory(path):
             raise Invalid(f"cannot copy to /{path}: it is there and no directory")
@@ -134,15 +135,22 @@ class _Writer:
 
     def directory(self, source: Source, top: str, excludes: Rules) -> None:
         """What is in a directory, into another one, which is made where it is missing."""
-        was_there = self.is_directory(top)
-        self.make_directories(top)
+        if not self.is_directory(top):
+            self.make_directories(top, of_root=True)  # only above a file do they get the file's owner
+            self._own(top)
         for entry in sources.entries_of(source, excludes):
             below = sources.below(source, entry)
             if below != ".":
                 self.put(source, entry, posixpath.join(top, below))
-            elif not was_there:
-                self.put(source, entry, top)
         self.finish()
+
+    def _own(self, top: str) -> None:
+        """A destination that is new gets the owner and the mode that were asked for."""
+        with self._parent(top) as descriptor:
+            if self.owner:
+                os.fchown(descriptor, *self.owner)
+            if self.mode is not None:
+                os.fchmod(descriptor, self.mode)
 
     def put(self, source: Source, entry: Entry, place: str) -> None:
         """One entry, in the place of what is there; a directory joins one that is there."""

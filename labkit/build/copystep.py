@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from labkit.build import adding, configuration, copying, ignore, inside, options, results, sources
 from labkit.build.dockerfile import Heredoc, Instruction, opening
 from labkit.build.events import Telling
+from labkit.build.ignore import Rules
 from labkit.build.sources import Source
 from labkit.build.work import Fill, Prepared
 from labkit.errors import Invalid
@@ -32,7 +33,7 @@ def prepare(stage: "StageBuild", instruction: Instruction) -> Prepared:
     mode_text = stage.scope.expand(instruction.flag("chmod"), seen)
     mode = options.mode(mode_text) if mode_text else None
     excludes = ignore.parse("\n".join(instruction.all_flags("exclude")), "--exclude")
-    found = _sources(stage, instruction, names)
+    found = [source for source in _sources(stage, instruction, names) if not _is_excluded(source, excludes)]
     sums = [(_name(source, instruction), sources.content_sum(source, excludes)) for source in found]
     request = copying.Copy(
         sources=found,
@@ -71,6 +72,13 @@ def _sources(stage: "StageBuild", instruction: Instruction, names: list[str]) ->
         else:
             found += sources.select(tree, name)
     return found
+
+
+def _is_excluded(source: Source, excludes: Rules) -> bool:
+    """Whether --exclude names a file that is a source itself; what it names below one is left out later."""
+    if not excludes.rules or source.entry.is_directory:
+        return False
+    return excludes.leave_out(source.name) or excludes.leave_out(os.path.basename(source.name))  # noqa: PTH119
 
 
 def _name(source: Source, instruction: Instruction) -> str:

@@ -172,7 +172,7 @@ def request(paths: Paths, record: Record, *, attached: bool) -> Run:
     """What the launcher is asked. An attached container is removed at its end, a detached one is kept."""
     place, bundle = containers.directory(paths, record.id), containers.bundle(paths, record.id)
     overlay = Overlay(
-        lower=tuple(store.layer_directory(paths, layer) for layer in reversed(record.layers)),
+        lower=tuple(store.layer_directory(paths, layer) for layer in dict.fromkeys(reversed(record.layers))),
         upper=place / "upper",
         work=place / "work",
         volatile=attached,

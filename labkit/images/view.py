@@ -23,15 +23,20 @@ def look(layers: Sequence[Path], visit: Callable[[Path], Answer]) -> Answer:
 
     It is to be read only, and there only as long as `visit` runs.
     """
-    if len(layers) == 1:
+    if len(set(layers)) == 1:
         return visit(layers[0])
-    return _in_own_namespace(Overlay(lower=tuple(reversed(layers))), layers[0].parent, visit)
+    return _in_own_namespace(Overlay(lower=_topmost_first(layers)), layers[0].parent, visit)
 
 
 def change(layers: Sequence[Path], upper: Path, work: Path, visit: Callable[[Path], Answer]) -> Answer:
     """The same to be written to: what `visit` changes goes to `upper`, which becomes a layer so."""
-    overlay = Overlay(lower=tuple(reversed(layers)), upper=upper, work=work, volatile=True)
+    overlay = Overlay(lower=_topmost_first(layers), upper=upper, work=work, volatile=True)
     return _in_own_namespace(overlay, layers[0].parent, visit)
+
+
+def _topmost_first(layers: Sequence[Path]) -> tuple[Path, ...]:
+    """As the kernel wants them: a layer that is there twice counts where it lies higher."""
+    return tuple(dict.fromkeys(reversed(layers)))
 
 
 def _in_own_namespace(overlay: Overlay, place: Path, visit: Callable[[Path], Answer]) -> Answer:
