@@ -1,6 +1,6 @@
 """How long a container takes from the call to its end: `true` in one root, beside crun and runc.
 
-    sudo .venv/bin/python -m bench [--rounds 50] [--write]
+    sudo .venv/bin/python -m bench start [--rounds 50] [--write]
 
 One round runs each of them once, in turn, so that all meet the same machine.
 labkit.run mounts an overlay, makes the cgroup and all namespaces, takes in the
@@ -9,12 +9,10 @@ crun 1.8 refuses a hybrid cgroup hierarchy, so all of them run in a mount
 namespace in which only the hierarchies with controllers are left.
 """
 
-import argparse
 import ctypes
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import tempfile
@@ -22,6 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench import peers, tables
 from labkit.engine import starting
 from labkit.engine.engine import Engine
 from labkit.kernel import cgroups, mounts
@@ -29,29 +28,19 @@ from labkit.kernel.mounts import MountFlag
 from labkit.kernel.namespaces import Namespace
 from labkit.paths import Paths
 
-TABLE = Path(__file__).with_name("README.md")
 MARK = "<!-- start.py -->"
+ROUNDS = 50
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--rounds", type=int, default=50)
-    options.add_argument("--write", action="store_true", help="put the table into bench/README.md")
-    asked = options.parse_args()
-    missing = [peer for peer in ("crun", "runc") if shutil.which(peer) is None]
-    if missing:
-        raise SystemExit(
-            f"no {' and no '.join(missing)} here to compare with: make test PEERS=1 installs them"
-        )
+def main(rounds: int, write: bool) -> None:
+    peers.must_be_here("crun", "runc")
     hide_the_tree_without_controllers()
     with tempfile.TemporaryDirectory(prefix="labkit-bench-") as place:
-        times = measure(Path(place), asked.rounds)
-    table = as_table(times, asked.rounds)
+        times = measure(Path(place), rounds)
+    table = as_table(times, rounds)
     print(table)
-    if asked.write:
-        before, _, after = TABLE.read_text().partition(MARK)
-        _, _, rest = after.partition(MARK)
-        TABLE.write_text(f"{before}{MARK}\n{table}\n{MARK}{rest}")
+    if write:
+        tables.write(MARK, table)
 
 
 def hide_the_tree_without_controllers() -> None:
@@ -129,7 +118,3 @@ def as_table(times: dict[str, list[float]], rounds: int) -> str:
 def version(program: str) -> str:
     told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     return told.splitlines()[0].replace(" version", "")
-
-
-if __name__ == "__main__":
-    main()
