@@ -138,7 +138,7 @@ def _remove_containers(paths: Paths, mark: str) -> list[str]:
 
         engine = Engine(paths)
         for container_id in made:
-            engine.get(container_id).remove(force=True)
+            engine.get(container_id).remove(force=True, volumes=True)
         engine.close()
     return [f"container {name}" for name in made.values()]
 
