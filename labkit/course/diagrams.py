@@ -4,7 +4,8 @@ Every chapter. A drawing that is right on a light and on a dark page, with a
 plain form of its own for where no picture shows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from labkit.course import pages
 from labkit.widgets import svg
@@ -58,3 +59,61 @@ def _arrow(drawing: svg.Drawing, x1: float, x2: float, y: float) -> None:
     drawing.add(
         "path", d=f"M{x2 - 6:.1f} {y - 4:.1f}L{x2:.1f} {y:.1f}L{x2 - 6:.1f} {y + 4:.1f}Z", kind="f-soft"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """What stands in a box of a tree, below it, smaller, what it is; and the boxes that it leads to."""
+
+    head: str
+    what: str
+    below: "tuple[Box, ...]" = ()
+    changed: bool = False
+
+
+def tree(title: str, top: Box) -> None:
+    """Boxes from the top down; those that have changed stand out, and the plain form says so too."""
+    pages.show(
+        "\n".join([title, *_lines(top)]),
+        svg.as_image(_tree(title, top), f"{title}: {'; '.join(_lines(top))}"),
+    )
+
+
+def _lines(box: Box, depth: int = 0) -> Iterator[str]:
+    yield f"{'  ' * depth}{box.head} {box.what}" + (" (changed)" if box.changed else "")
+    for lower in box.below:
+        yield from _lines(lower, depth + 1)
+
+
+def _width(box: Box) -> int:
+    """How many boxes lie beside each other where it is widest."""
+    return sum(map(_width, box.below)) or 1
+
+
+def _depth(box: Box) -> int:
+    return 1 + max(map(_depth, box.below), default=0)
+
+
+def _tree(title: str, top: Box) -> str:
+    drawing = svg.Drawing(title)
+    drawing.text(16, 26, title, "f-ink bold")
+    column = (svg.WIDTH - 32) / _width(top)
+    _branch(drawing, top, 16, TOP, column, min(column - GAP, 190.0))
+    return drawing.finish(TOP + _depth(top) * (TALL + 34) - 18)
+
+
+def _branch(drawing: svg.Drawing, box: Box, left: float, y: float, column: float, wide: float) -> float:
+    """Draw a box above the middle of those below it; where that middle is."""
+    middles, x = [], left
+    for lower in box.below:
+        middles.append(_branch(drawing, lower, x, y + TALL + 34, column, wide))
+        x += column * _width(lower)
+    middle = (middles[0] + middles[-1]) / 2 if middles else left + column / 2
+    for number, lower_middle in enumerate(middles):
+        line = "s-alarm" if box.changed and box.below[number].changed else "s-soft"
+        drawing.line(middle, y + TALL, lower_middle, y + TALL + 34, line, 1.5)
+    colour, words, mark = ("alarm", "alarm", "≠ ") if box.changed else ("c1", "soft", "")
+    drawing.box(middle - wide / 2, y, wide, TALL, f"f-{colour} s-{colour} tint", 6)
+    drawing.text(middle, y + 22, box.head, "f-ink bold", "middle", room=wide - 8)
+    drawing.text(middle, y + 40, mark + box.what, f"f-{words} small mono", "middle", room=wide - 8)
+    return middle
