@@ -312,7 +312,7 @@ FEATURES = (
     Feature("peers", _peers, "tests that ask other people's programs are skipped"),
     Feature("runc", _program, "tests and a comparison with runc are skipped"),
     Feature("crun", _program, "tests and a comparison with crun are skipped"),
-    Feature("skopeo", _program, "tests that ask skopeo are skipped"),
+    Feature("skopeo", _program, "chapter 07; tests that ask skopeo are skipped"),
     Feature("umoci", _program, "tests that ask umoci are skipped"),
     Feature("dockerd", _program, "tests that ask Docker are skipped"),
 )
