@@ -27,12 +27,22 @@ class Paths:
 
     @property
     def images(self) -> Path:
-        """One JSON record for each image."""
+        """One JSON record for each image, named by its id."""
         return self.root / "images"
 
     @property
+    def names(self) -> Path:
+        """One link to a record for each name: repository/tag, with ! for the / in a repository."""
+        return self.root / "names"
+
+    @property
+    def blobs(self) -> Path:
+        """Manifests, configs and layers as they came, each under its own digest."""
+        return self.root / "blobs"
+
+    @property
     def layers(self) -> Path:
-        """One directory for each unpacked layer, named by its digest."""
+        """One directory for each unpacked layer, named by its diff id."""
         return self.root / "layers"
 
     @property
@@ -62,7 +72,10 @@ class Paths:
 
     def prepare(self) -> None:
         """Make the directories, readable by root alone."""
-        private = (self.images, self.containers, self.volumes, self.cache, self.bundles, self.ledger)
+        private = (
+            self.images, self.names, self.blobs, self.containers,
+            self.volumes, self.cache, self.bundles, self.ledger,
+        )  # fmt: skip
         for directory in (*private, self.layers):
             directory.mkdir(parents=True, exist_ok=True)
         for directory in (self.root, self.run):

@@ -41,6 +41,7 @@ class Record:
     labels: dict[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()  # in the order in which they are made
     network: str = "none"  # or host: the host's own interfaces
+    image_id: str = ""  # whatever the image's name has come to mean since
 
     @property
     def short(self) -> str:

@@ -16,6 +16,7 @@ from labkit.engine.attached import Result
 from labkit.engine.container import Container
 from labkit.engine.starting import Options
 from labkit.errors import Unsupported
+from labkit.images import collect, lock
 from labkit.kernel import trees
 from labkit.ledger import Ledger
 from labkit.paths import Paths
@@ -40,6 +41,7 @@ class Engine:
         self.owner = owner
         self.launcher = Launcher()
         self.sweep()
+        collect.if_needed(self.paths)
 
     def close(self) -> None:
         """End the launcher; detached containers go on."""
@@ -55,24 +57,29 @@ class Engine:
         **options: Unpack[Options],
     ) -> Result:
         """Run a command in a container that is gone afterwards; what it said, and how it ended."""
-        record = starting.new_record(self.paths, image, command, owner=self.owner, **options)
-        with (
-            starting.prepared(self.paths, record, kept=False) as held,
-            storage.ready(self.paths, record, starting.ledger_of(self.paths, record), kept=False),
-        ):
-            return attached.run(
-                self.launcher,
-                starting.request(self.paths, record, attached=True),
-                first_files=[held],
-                stdin=stdin,
-                timeout_seconds=timeout_seconds,
-            )
+        with lock.shared(self.paths):  # its layers stay, whoever removes the image meanwhile
+            record = starting.new_record(self.paths, image, command, owner=self.owner, **options)
+            with (
+                starting.prepared(self.paths, record, kept=False) as held,
+                storage.ready(self.paths, record, starting.ledger_of(self.paths, record), kept=False),
+            ):
+                return attached.run(
+                    self.launcher,
+                    starting.request(self.paths, record, attached=True),
+                    first_files=[held],
+                    stdin=stdin,
+                    timeout_seconds=timeout_seconds,
+                )
 
     def create(
         self, image: str, command: Sequence[str] | None = None, *, name: str = "", **options: Unpack[Options]
     ) -> Container:
         """Keep a container that is not started yet. It is there whole, or not at all."""
         name = containers.check_name(self.paths, name) if name else containers.new_name(self.paths)
+        with lock.shared(self.paths):  # until its record names its layers
+            return self._create(image, command, name, options)
+
+    def _create(self, image: str, command: Sequence[str] | None, name: str, options: Options) -> Container:
         record = starting.new_record(self.paths, image, command, name=name, owner=self.owner, **options)
         draft = self.paths.containers / f".draft-{record.id}"
         try:

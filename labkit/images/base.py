@@ -3,14 +3,17 @@
 Chapters 5 and 6. busybox(1) from Debian's busybox-static, mmdebstrap(1).
 """
 
+import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from labkit.errors import NotFound, Unsupported
-from labkit.images import store
+from labkit.images import configs, manifests, store
+from labkit.images.configs import History, ImageConfig, RunConfig
 from labkit.images.store import Image
 from labkit.paths import Paths
 
@@ -50,7 +53,22 @@ def build_busybox(paths: Paths, program: Path | None = None) -> Image:
         shutil.copyfile(program, draft / "bin/busybox")
         (draft / "bin/busybox").chmod(0o755)
         _link_applets(draft, program)
-        return store.make(paths, BUSYBOX, draft)
+        made_at = program.stat().st_mtime  # as old as the program: the same program gives the same image
+        for path in (*store.walk(draft), draft):
+            os.utime(path, (made_at, made_at), follow_symlinks=False)
+        return _keep(paths, BUSYBOX, draft, made_at, f"the applets of {program}", command="sh")
+
+
+def _keep(paths: Paths, name: str, draft: Path, made_at: float, said: str, *, command: str) -> Image:
+    """An image of one layer."""
+    layer = store.keep(paths, draft)
+    here = manifests.here()
+    config = ImageConfig(
+        architecture=here.architecture,
+        variant=here.variant,
+        run=RunConfig(env=(store.DEFAULT_PATH,), command=(command,)),
+    ).with_step(History(created=configs.timestamp(made_at), created_by=said), layer.diff_id)
+    return store.make(paths, config, [layer], [name])
 
 
 def _link_applets(draft: Path, program: Path) -> None:
@@ -103,7 +121,8 @@ def build_debian(paths: Paths, suite: str = "", report: Callable[[str], None] = 
         if run.returncode:
             cause = next((line for line in said if line.startswith("E:")), said[-1] if said else "no word")
             raise Unsupported(f"mmdebstrap failed: {cause}", hint="does apt-get update work here?")
-        return store.make(paths, DEBIAN, draft, command=("bash",))
+        made_by = f"mmdebstrap --variant=minbase {suite}"
+        return _keep(paths, DEBIAN, draft, time.time(), made_by, command="bash")
 
 
 def _suite(release: Path = Path("/etc/os-release")) -> str:
@@ -136,5 +155,5 @@ def get(paths: Paths, name: str) -> Image:
         if plain == BUSYBOX:
             return _made_once(paths)
         if plain in MAKERS:
-            raise NotFound(f"no such image: {name}", hint=f"labkit image make {plain}") from None
+            raise NotFound(f"No such image: {plain}:latest", hint=f"labkit image make {plain}") from None
         raise

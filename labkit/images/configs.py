@@ -73,7 +73,7 @@ class RunConfig:
         """From JSON."""
         env = found.texts("Env")
         for number, line in enumerate(env):
-            if not line.partition("=")[0]:
+            if not all(line.partition("=")[:2]):
                 raise found.refuse(f"Env[{number}]", f"is {line!r}, but a line of it is NAME=value")
         return cls(
             user=found.text("User"),

@@ -11,13 +11,16 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labkit.errors import Invalid
 from labkit.images import tar
-from labkit.images.compression import Source
 from labkit.images.streams import Ahead, Hasher
 from labkit.images.tar import Cursor, Member
 from labkit.images.tree import Tree
+
+if TYPE_CHECKING:
+    from labkit.images.compression import Source
 
 WHITEOUT = b".wh."
 AUFS = b".wh..wh."
@@ -49,7 +52,9 @@ class Applied:
     members: int
 
 
-def apply(source: Source, directory: Path, *, limits: Limits | None = None, hashing: bool = True) -> Applied:
+def apply(
+    source: "Source", directory: Path, *, limits: Limits | None = None, hashing: bool = True
+) -> Applied:
     """Extract an uncompressed tar stream into a directory of its own, which is empty at first.
 
     Invalid names the member that an archive was refused for; the directory is to

@@ -26,6 +26,8 @@ _KINDS = {
     stat.S_IFDIR: tar.DIRECTORY,
     stat.S_IFIFO: tar.FIFO,
 }
+Write = Callable[[bytes], object]
+
 _ELSEWHERE = ("trusted.overlay.redirect", "trusted.overlay.metacopy")
 
 
@@ -38,9 +40,7 @@ class Packed:
     content_bytes: int
 
 
-def pack(
-    directory: "Path | int", write: Callable[[bytes], object] | None = None, *, whole: bool = False
-) -> Packed:
+def pack(directory: "Path | int", write: Write | None = None, *, whole: bool = False) -> Packed:
     """Write a layer's directory, or one that is open, as a tar; without `write` for its digest alone.
 
     With `whole` it is the root of a container, in which a name such as .wh.x has no meaning.
@@ -63,9 +63,7 @@ def pack(
 
 
 class _Packing:
-    def __init__(
-        self, top: int, write: Callable[[bytes], object] | None, hasher: Hasher, whole: bool
-    ) -> None:
+    def __init__(self, top: int, write: Write | None, hasher: Hasher, whole: bool) -> None:
         self.top = top
         self.write = write
         self.hasher = hasher

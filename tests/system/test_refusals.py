@@ -42,7 +42,7 @@ def test_a_kept_container_whose_command_is_missing_says_so_in_its_state(engine):
 
 
 def test_an_unknown_image_is_named_with_the_remedy(engine):
-    with pytest.raises(NotFound, match="no such image: lab/nothing") as refusal:
+    with pytest.raises(NotFound, match="No such image: lab/nothing") as refusal:
         engine.run("lab/nothing", ["true"])
 
     assert "labkit image list" in refusal.value.hint

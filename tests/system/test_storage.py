@@ -18,6 +18,7 @@ from labkit.engine.engine import Engine
 from labkit.engine.mount import Mount
 from labkit.errors import Conflict, Invalid, NotFound, StartFailed
 from labkit.images import base, store
+from labkit.images.configs import History
 from labkit.kernel import mounts
 from labkit.kernel.mounts import MountFlag
 
@@ -52,12 +53,18 @@ def mounted_on_the_host(place, *, shared=False):
 
 def image_with(paths, fill, *, name="test/data", declared=()):
     """lab/busybox and one more layer, which `fill` puts its files into."""
-    busybox = base.get(paths, BUSYBOX)
+    return image_upon(paths, base.get(paths, BUSYBOX), fill, name=name, declared=declared)
+
+
+def image_upon(paths, below, fill, *, name, declared=()):
+    """An image and one more layer."""
     with store.new_layer(paths) as draft:
         fill(draft)
         layer = store.keep(paths, draft)
-    made = dataclasses.replace(busybox, name=name, layers=(*busybox.layers, layer), volumes=tuple(declared))
-    store.tag(paths, made)
+        config = store.config(paths, below)
+        run = dataclasses.replace(config.run, volumes=tuple(declared))
+        config = config.with_step(History(created_by="a test"), layer.diff_id, run)
+        store.make(paths, config, [*store.layers_of(paths, below), layer], [name])
     return name
 
 
@@ -136,10 +143,7 @@ def test_the_copy_is_of_what_a_container_would_see_through_all_layers_and_links(
     paths = engine.paths
     image_with(paths, under_a_link, name="test/low")
     low = store.get(paths, "test/low")
-    with store.new_layer(paths) as draft:
-        over_it(draft)
-        layer = store.keep(paths, draft)
-    store.tag(paths, dataclasses.replace(low, name="test/high", layers=(*low.layers, layer)))
+    image_upon(paths, low, over_it, name="test/high")
 
     engine.run("test/high", ["true"], volumes=["app:/app"])
 

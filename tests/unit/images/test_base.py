@@ -12,7 +12,7 @@ def test_many_threads_that_find_no_image_make_it_once(monkeypatch):
 
     def get(paths, name):
         if not made:
-            raise NotFound("no such image")
+            raise NotFound("No such image")
         return made[0]
 
     def build(paths):
@@ -33,7 +33,7 @@ def test_many_threads_that_find_no_image_make_it_once(monkeypatch):
 
 def test_what_is_no_image_of_the_lab_is_told(monkeypatch):
     def get(paths, name):
-        raise NotFound(f"no such image: {name}")
+        raise NotFound(f"No such image: {name}")
 
     monkeypatch.setattr(store, "get", get)
     with pytest.raises(NotFound, match="lab/none"):
