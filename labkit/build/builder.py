@@ -3,7 +3,6 @@
 Chapter 9. `build` is what the command line and the API call.
 """
 
-import hashlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from labkit.build.work import Options, Work
 from labkit.engine.attached import Stopped
 from labkit.engine.engine import Engine
 from labkit.errors import LabkitError
-from labkit.images import manifests
+from labkit.images import lock, manifests, references, store
 from labkit.images.configs import ImageConfig
 from labkit.images.manifests import Platform
 from labkit.images.store import Image
@@ -40,7 +39,7 @@ class Built:
     @property
     def image_id(self) -> str:
         """The digest of its config, as Docker has it."""
-        return f"sha256:{hashlib.sha256(self.config.encode()).hexdigest()}"
+        return self.image.id
 
     @property
     def cached(self) -> int:
@@ -66,7 +65,9 @@ def build(
     parsed = dockerfile.parse(context.text, context.file)
     values = _platform_values(options.platform)
     plan = stages.plan(parsed, given=options.build_args, target=options.target, platform=values)
-    with ExitStack() as held:
+    for tag in options.tags:
+        references.parse(tag)  # not after all the work
+    with lock.adding(engine.paths), ExitStack() as held:
         run = _Run(plan)
         work = Work(
             engine=engine,
@@ -83,9 +84,9 @@ def build(
         run.work = work
         ground = run.target()
         config = _with_labels(ground.config, options.labels)
-        image = results.commit(engine.paths, config, ground.layers, options.tags)
+        image = store.make(engine.paths, config, ground.layers, options.tags)
         _warn(work)
-    work.teller.tell(Event(kind=Kind.BUILT, text=image.name, seconds=time.monotonic() - began))
+    work.teller.tell(Event(kind=Kind.BUILT, text=image.name or image.id, seconds=time.monotonic() - began))
     return Built(
         image=image,
         config=config,

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit import records
-from labkit.images import store
+from labkit.images import configs, store
 from labkit.images.configs import History
+from labkit.images.manifests import Descriptor
+from labkit.images.unpacked import Layer
 from labkit.paths import Paths
 
 _MARK = "labkit.build "
@@ -27,9 +29,20 @@ class Result:
 
     key: str
     id: str  # new with every run of the step
-    layer: str = ""  # "" where it made none
-    size_bytes: int = 0
+    layer: str = ""  # the digits of its diff id, "" where it made none
+    content_bytes: int = 0
+    tar_bytes: int = 0
+    media_type: str = ""
+    blob: str = ""  # what a manifest names: of what a build has made itself, the diff id
     created_at: float = 0.0
+
+    @property
+    def made(self) -> Layer | None:
+        """The layer, None where there is none."""
+        if not self.layer:
+            return None
+        described = Descriptor(media_type=self.media_type, digest=self.blob, size_bytes=self.tar_bytes)
+        return Layer(diff_id=f"sha256:{self.layer}", descriptor=described, content_bytes=self.content_bytes)
 
     @property
     def comment(self) -> str:
@@ -48,10 +61,23 @@ def key(parent: str, *material: object) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def new(step: str, layer: str = "", size_bytes: int = 0) -> Result:
+def new(step: str, layer: Layer | None = None) -> Result:
     """The result of a step that has just run."""
+    return _result(step, secrets.token_hex(16), layer, time.time())
+
+
+def _result(step: str, result_id: str, layer: Layer | None, created_at: float) -> Result:
+    if layer is None:
+        return Result(key=step, id=result_id, created_at=created_at)
     return Result(
-        key=step, id=secrets.token_hex(16), layer=layer, size_bytes=size_bytes, created_at=time.time()
+        key=step,
+        id=result_id,
+        layer=layer.name,
+        content_bytes=layer.content_bytes,
+        tar_bytes=layer.descriptor.size_bytes,
+        media_type=layer.descriptor.media_type,
+        blob=layer.descriptor.digest,
+        created_at=created_at,
     )
 
 
@@ -75,22 +101,22 @@ def find(paths: Paths, step: str, others: Mapping[str, Result]) -> Result | None
     return found
 
 
-def of_history(history: Iterable[History], layers: Iterable[str]) -> dict[str, Result]:
+def of_history(history: Iterable[History], layers: Iterable[Layer]) -> dict[str, Result]:
     """What the history of an image tells of the steps that made it, by key."""
     found = {}
     remaining = iter(layers)
     for step in history:
-        layer = "" if step.empty_layer else next(remaining, "")
+        layer = None if step.empty_layer else next(remaining, None)
         words = step.comment.removeprefix(_MARK).split()
         if step.comment.startswith(_MARK) and len(words) == 2:
-            found[words[0]] = Result(key=words[0], id=words[1], layer=layer)
+            found[words[0]] = _result(words[0], words[1], layer, configs.seconds(step.created))
     return found
 
 
 def forget(paths: Paths) -> int:
     """Remove every record; how many there were."""
     place = directory(paths)
-    files = list(place.glob("*.json")) if place.is_dir() else []
+    files = list(place.iterdir()) if place.is_dir() else []
     for file in files:
         file.unlink(missing_ok=True)
-    return len(files)
+    return sum(file.suffix == ".json" for file in files)  # the others are drafts of a process that was killed

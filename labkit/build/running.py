@@ -23,6 +23,16 @@ from labkit.runtime.spec import MOUNTS, NO_LIMITS
 _HOST_FILES = ("/etc/resolv.conf", "/etc/hosts")
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that is there for the time of a run."""
+
+    content: bytes
+    mode: int
+    uid: int = 0
+    gid: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """What to run, and in what."""
@@ -34,7 +44,7 @@ class Command:
     layers: tuple[str, ...]
     network: str  # host or none
     mounts: Sequence[Mount] = ()
-    files: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # by target: content and mode
+    files: Mapping[str, File] = field(default_factory=dict)  # by their paths inside
 
 
 def run(
@@ -98,21 +108,22 @@ def _own_files(bundle: Path, command: Command) -> list[Mount]:
 def _write_files(bundle: Path, command: Command) -> None:
     for name in _HOST_FILES:
         try:
-            text = Path(name).read_text()
+            content = Path(name).read_bytes()
         except OSError:
-            text = ""
+            content = b""
         if command.network != "host":
-            text = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
-        _write(bundle / name.replace("/", "_"), text, 0o644)
-    for number, (text, mode) in enumerate(command.files.values()):
-        _write(bundle / f"file-{number}", text, mode)
+            content = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+        _write(bundle / name.replace("/", "_"), File(content, 0o644))
+    for number, file in enumerate(command.files.values()):
+        _write(bundle / f"file-{number}", file)
 
 
-def _write(file: Path, text: str, mode: int) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w") as writer:
-        os.fchmod(descriptor, mode)
-        writer.write(text)
+def _write(place: Path, file: File) -> None:
+    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as writer:
+        os.fchown(descriptor, file.uid, file.gid)
+        os.fchmod(descriptor, file.mode)
+        writer.write(file.content)
 
 
 def _remove_mount_points(upper: Path, view: int, targets: Sequence[str]) -> None:

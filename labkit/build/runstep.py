@@ -4,39 +4,31 @@ Chapter 8. docs.docker.com/reference/dockerfile "RUN --mount". Nothing of a
 mount gets into the layer.
 """
 
-import fcntl
-import hashlib
-import json
 import os
 import posixpath
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.build import configuration, copying, options, running, sources
+from labkit.build import configuration, mounting, options, running, sources
 from labkit.build.dockerfile import Instruction, opening
 from labkit.build.events import Telling
 from labkit.build.ignore import Rules
 from labkit.build.options import RunMount
 from labkit.build.results import open_view
+from labkit.build.running import File
 from labkit.build.sources import Source
-from labkit.build.work import BuildFailed, Prepared, Work
-from labkit.engine.mount import Mount
-from labkit.errors import Invalid, NotFound
+from labkit.build.work import BuildFailed, Prepared
+from labkit.errors import Invalid
 
 if TYPE_CHECKING:
     from labkit.build.stage import StageBuild
 
 _LAST_BYTES = 16 << 10
 _LAST_LINES = 20
-_MOST_SECRET_BYTES = 500 << 10
 _SCRIPTS = "/dev/pipes"
-
-Files = dict[str, tuple[str, int]]
-"""By its path inside, the text and the mode of a file that is there for the time of the run."""
 
 
 @dataclass(slots=True)
@@ -48,7 +40,7 @@ class _Request:
     env: dict[str, str]
     network: str
     mounts: list[RunMount]
-    files: Files = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)  # by their paths inside
     bound: dict[int, Source] = field(default_factory=dict)  # of bind and cache mounts, by their number
 
 
@@ -72,9 +64,9 @@ def prepare(stage: "StageBuild", instruction: Instruction) -> Prepared:
     shown = [f"--mount={text}" for text in instruction.all_flags("mount")]
     return Prepared(
         said=" ".join(("RUN", *shown, *told, *args)),
-        material=("RUN", args, build_args, files, request.network, [repr(m) for m in mounts], sums),
+        material=("RUN", args, build_args, repr(files), request.network, [repr(m) for m in mounts], sums),
         run=stage.run,
-        work=lambda draft, telling: _work(stage, request, draft, telling),
+        work=lambda place, telling: _work(stage, request, place, telling),
     )
 
 
@@ -87,9 +79,7 @@ def _network(instruction: Instruction, of_the_build: str) -> str:
     return "host" if chosen == "default" else chosen
 
 
-def _args(
-    stage: "StageBuild", instruction: Instruction
-) -> tuple[tuple[str, ...], dict[str, tuple[str, int]]]:
+def _args(stage: "StageBuild", instruction: Instruction) -> tuple[tuple[str, ...], dict[str, File]]:
     """The words, and the files that must be there for them."""
     if not instruction.heredocs:
         return configuration.command_of(stage.run, instruction), {}
@@ -99,7 +89,7 @@ def _args(
         return (*configuration.shell_of(stage.run), whole), {}
     if first.text.startswith("#!"):
         script = posixpath.join(_SCRIPTS, first.name)
-        return (script,), {script: (first.text, 0o755)}
+        return (script,), {script: File(first.text.encode(), 0o755)}
     return (*configuration.shell_of(stage.run), first.text), {}
 
 
@@ -115,7 +105,7 @@ def _bind(stage: "StageBuild", request: _Request, number: int, mount: RunMount) 
     return sources.content_sum(source, Rules()) if mount.kind == "bind" else ""
 
 
-def _work(stage: "StageBuild", request: _Request, draft: Path, telling: Telling) -> Path:
+def _work(stage: "StageBuild", request: _Request, place: Path, telling: Telling) -> Path:
     last = bytearray()
 
     def hear(stream: str, data: bytes) -> None:
@@ -123,10 +113,11 @@ def _work(stage: "StageBuild", request: _Request, draft: Path, telling: Telling)
         del last[:-_LAST_BYTES]
         telling.output(stream, data)
 
-    upper = draft / "upper"
+    upper = place / "upper"
     with ExitStack() as held:
         env = dict(request.env)
-        mounts = _mounts(stage.work, request, draft, env, held)
+        needed = mounting.prepare(stage.work, mounting.Needs(request.mounts, request.bound, place), held)
+        env |= needed.env
         view = open_view(stage.work.paths, stage.layers)
         held.callback(os.close, view)
         command = running.Command(
@@ -134,10 +125,10 @@ def _work(stage: "StageBuild", request: _Request, draft: Path, telling: Telling)
             env=env,
             working_directory=stage.run.working_directory,
             user=stage.run.user,
-            layers=stage.layers,
+            layers=tuple(layer.name for layer in stage.layers),
             network=request.network,
-            mounts=mounts,
-            files=request.files,
+            mounts=needed.mounts,
+            files=request.files | needed.files,
         )
         code = running.run(stage.work.engine, command, upper, view=view, hearer=hear, stop=stage.work.stop)
     if code:
@@ -160,101 +151,3 @@ def _failed(stage: "StageBuild", request: _Request, code: int, last: bytes) -> B
         command_exit_code=code,
         output=output,
     )
-
-
-# ---------------------------------------------------------------- mounts
-
-
-def _mounts(
-    work: Work, request: _Request, draft: Path, env: dict[str, str], held: ExitStack
-) -> Sequence[Mount]:
-    found: list[Mount] = []
-    for number, mount in enumerate(request.mounts):
-        if mount.kind == "secret":
-            found += _secret(work, mount, env)
-        elif mount.kind == "tmpfs":
-            found.append(Mount.tmpfs(mount.target, size_bytes=mount.size_bytes or None, options=("exec",)))
-        elif mount.kind == "cache":
-            place = held.enter_context(_cache(work, mount, request.bound.get(number)))
-            found.append(Mount.bind(place, mount.target, read_only=mount.read_only))
-        else:
-            place = _copied(request.bound[number], draft / f"bind-{number}")
-            found.append(Mount.bind(place, mount.target, read_only=mount.read_only))
-    return found
-
-
-def _copied(source: Source, place: Path) -> Path:
-    """A bind mount shows a copy: what is left out stays so, and what is written is gone afterwards."""
-    place.mkdir(mode=0o755)
-    root = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if source.entry.is_directory:
-            copying.copy(root, copying.Copy(sources=[source], destination="/"))
-            return place
-        copying.copy(root, copying.Copy(sources=[source], destination="/file"))
-        return place / "file"
-    finally:
-        os.close(root)
-
-
-def _secret(work: Work, mount: RunMount, env: dict[str, str]) -> list[Mount]:
-    """A file that only this RUN sees, or a variable that only it has."""
-    file = work.options.secrets.get(mount.id)
-    if file is None:
-        if mount.required:
-            raise NotFound(f"secret {mount.id}: not found", hint=f"--secret id={mount.id},src=FILE")
-        return []
-    with file.open("rb") as reader:
-        data = reader.read(_MOST_SECRET_BYTES + 1)
-    if len(data) > _MOST_SECRET_BYTES:
-        raise Invalid(f"secret {mount.id} is larger than {_MOST_SECRET_BYTES >> 10} KiB")
-    if mount.env:
-        env[mount.env] = data.decode(errors="surrogateescape")
-    if not mount.target:
-        return []
-    place = work.new_place(private=True) / "secret"
-    descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as writer:
-        os.fchown(descriptor, mount.uid, mount.gid)
-        os.fchmod(descriptor, 0o400 if mount.mode is None else mount.mode)
-        writer.write(data)
-    return [Mount.bind(place, mount.target, read_only=True)]
-
-
-@contextmanager
-def _cache(work: Work, mount: RunMount, source: Source | None) -> Iterator[Path]:
-    """A directory that outlives the build. `private` takes one that nobody uses, `locked` waits for it."""
-    name = hashlib.sha256(json.dumps([mount.id, mount.copied_from, mount.source]).encode()).hexdigest()
-    number = 0
-    while True:
-        place = work.paths.cache / "mounts" / name / str(number)
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(place.with_name(f".lock-{number}"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            how = {"locked": fcntl.LOCK_EX, "private": fcntl.LOCK_EX | fcntl.LOCK_NB}
-            fcntl.flock(lock, how.get(mount.sharing, fcntl.LOCK_SH))
-        except BlockingIOError:
-            os.close(lock)
-            number += 1
-            continue
-        break
-    try:
-        if not place.is_dir():
-            _new_cache(place, mount, source)
-        yield place
-    finally:
-        os.close(lock)
-
-
-def _new_cache(place: Path, mount: RunMount, source: Source | None) -> None:
-    draft = place.with_name(f".draft-{os.getpid()}-{place.name}")
-    draft.mkdir(mode=0o755)
-    if source is not None:
-        root = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            copying.copy(root, copying.Copy(sources=[source], destination="/"))
-        finally:
-            os.close(root)
-    os.chown(draft, mount.uid, mount.gid)
-    draft.chmod(0o755 if mount.mode is None else mount.mode)
-    draft.rename(place)

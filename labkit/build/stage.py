@@ -14,9 +14,10 @@ from labkit.build.stages import SCRATCH, Stage
 from labkit.build.work import BuildFailed, Prepared, Work
 from labkit.engine.attached import Stopped
 from labkit.errors import LabkitError
-from labkit.images import configs, manifests
+from labkit.images import configs, manifests, store
 from labkit.images.configs import History, ImageConfig
 from labkit.images.manifests import Platform
+from labkit.images.unpacked import Layer
 
 
 class StageBuild:
@@ -121,39 +122,34 @@ class StageBuild:
         """From the cache where the step is there and none before it was missed; else do it."""
         key = cache.key(self.id, *prepared.material)
         found = None if self.missed else cache.find(self.work.paths, key, self.work.cached)
+        cached = found is not None
         if found is None:
             self.missed = True
-            found = self._do(prepared, telling, key)
+            found = cache.new(key, self._do(prepared, telling))
             cache.save(self.work.paths, found)
-            telling.end(cached=False, layer_bytes=found.size_bytes if found.layer else None)
-        else:
-            telling.end(cached=True, layer_bytes=found.size_bytes if found.layer else None)
+        telling.end(cached=cached, layer_bytes=found.content_bytes if found.layer else None)
         self._stand_on(prepared, found)
 
-    def _do(self, prepared: Prepared, telling: Telling, key: str) -> cache.Result:
+    def _do(self, prepared: Prepared, telling: Telling) -> Layer | None:
         if prepared.work is None:
-            return cache.new(key)
+            return None
         with results.draft(self.work.paths) as draft:
             filled = prepared.work(draft, telling)
-            if filled is None:
-                return cache.new(key)
-            layer, size_bytes = results.keep_layer(self.work.paths, filled)
-        return cache.new(key, layer, size_bytes)
+            return store.keep(self.work.paths, filled) if filled else None
 
     def _stand_on(self, prepared: Prepared, result: cache.Result) -> None:
         """The ground of the next step."""
-        created = configs.timestamp(result.created_at)
+        layer = result.made
         step = History(
-            created=created,
+            created=configs.timestamp(result.created_at),
             created_by=prepared.said,
             author=prepared.author or self.config.author,
             comment=result.comment,
-            empty_layer=not result.layer,
+            empty_layer=layer is None,
         )
-        digest = f"sha256:{result.layer}" if result.layer else ""
-        self.config = self.config.with_step(step, digest, prepared.run)
+        self.config = self.config.with_step(step, layer.diff_id if layer else "", prepared.run)
         if prepared.author:
             self.config = replace(self.config, author=prepared.author)
         self.run, self.id = prepared.run, result.id
-        if result.layer:
-            self.layers = (*self.layers, result.layer)
+        if layer:
+            self.layers = (*self.layers, layer)

@@ -23,6 +23,9 @@ from labkit.errors import LabkitError
 from labkit.images.configs import RunConfig
 from labkit.paths import Paths
 
+_AT_ONCE = max(4, os.cpu_count() or 1)
+"""So many steps run at once: some of them wait for a disk or the network."""
+
 
 class BuildFailed(LabkitError):
     """A step went wrong: in which file, on which line, and of a RUN how it ended."""
@@ -86,7 +89,9 @@ class Work:
     place: Path  # a draft for the length of the build
     ground_of: Callable[[int], Ground]  # the result of a stage, which is built now if it is not yet
     cached: dict[str, cache.Result] = field(default_factory=dict)  # what the images of --cache-from tell
-    turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(os.cpu_count() or 1))
+    turn: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(max(4, os.cpu_count() or 1))
+    )
     stop: int = field(default_factory=lambda: os.eventfd(0, os.EFD_CLOEXEC))
     used_args: set[str] = field(default_factory=set)
     _stopped: bool = False
@@ -116,18 +121,16 @@ class Work:
     def tree(self, name: str, before: int) -> tuple[Ground, Tree]:
         """The files of it."""
         ground = self.ground(name, before)
-        key = "/".join(ground.layers)
+        key = "/".join(layer.name for layer in ground.layers)
         with self._lock:
             if key not in self._trees:
                 root = results.open_view(self.paths, ground.layers)
                 self._trees[key] = Tree(name, root, keeps_owners=True, is_closed=False)
             return ground, self._trees[key]
 
-    def new_place(self, *, private: bool = False) -> Path:
+    def new_place(self) -> Path:
         """An empty directory for the length of the build."""
-        place = Path(tempfile.mkdtemp(dir=self.place))
-        place.chmod(0o700 if private else 0o755)
-        return place
+        return Path(tempfile.mkdtemp(dir=self.place))
 
     def keep_tree(self, tree: Tree) -> Tree:
         """Close a tree at the end of the build."""

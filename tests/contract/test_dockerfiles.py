@@ -84,7 +84,7 @@ def ours(engine: Engine, name: str, server: str) -> tuple[dict[str, Any], dict[s
     with context.of_directory(CORPUS / name, file=file) as found:
         built = builder.build(engine, found, Options(build_args=args, target=target, network="none"
                               if name != "run_network" else "default"))  # fmt: skip
-    root = results.open_view(engine.paths, built.image.layers)
+    root = results.open_view(engine.paths, store.layers_of(engine.paths, built.image))
     try:
         return built.config.run.json(), dict(walked(root, ""))
     finally:
