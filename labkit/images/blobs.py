@@ -59,6 +59,7 @@ class Draft:
         descriptor, name = tempfile.mkstemp(prefix=DRAFT, dir=directory)
         self._file = open(descriptor, "wb", buffering=0)  # noqa: SIM115 (closed by `draft`)
         self.path = Path(name)
+        self.kept = False
         self._hasher = Hasher(algorithm)
 
     @property
@@ -77,6 +78,11 @@ class Draft:
         """Of all that has come, once that is all."""
         return self._hasher.digest()
 
+    def settle(self) -> None:
+        """No more will come: many drafts may wait, and none of them needs a descriptor or a thread."""
+        self._hasher.digest()
+        self._file.close()
+
     def keep(self, digest: str = "", size_bytes: int | None = None) -> str:
         """Make it a blob under its digest, which it must have if one is given; return that."""
         found = self.digest()
@@ -84,14 +90,17 @@ class Draft:
             raise Invalid(f"blob {digest or found} has {self.size_bytes} bytes, and should have {size_bytes}")
         if digest and digest != found:
             raise Invalid(f"blob {digest} is not what it should be: its digest is {found}")
-        self.path.rename(place(self._paths, found))
+        if not self.kept:
+            self.path.rename(place(self._paths, found))
+            self.kept = True
         return found
 
     def close(self) -> None:
         """End it; what was not kept is gone."""
         self._hasher.__exit__(None, None, None)
         self._file.close()
-        self.path.unlink(missing_ok=True)
+        if not self.kept:
+            self.path.unlink(missing_ok=True)
 
 
 @contextmanager

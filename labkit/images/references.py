@@ -3,6 +3,7 @@
 Chapter 7. The grammar is that of distribution's reference package, which every client shares.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -106,6 +107,11 @@ def _refused(why: str) -> Invalid:
     return Invalid(
         f"invalid reference format: {why}", hint="lower-case names with / between, such as lab/busybox"
     )
+
+
+def digest_of(data: bytes) -> str:
+    """What names some content."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def check_digest(digest: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit import records
-from labkit.errors import Invalid, NotFound
+from labkit.errors import Invalid, NotFound, Unsupported
 from labkit.images import blobs, configs, lock, manifests, references, unpacked
 from labkit.images.configs import Healthcheck, ImageConfig
 from labkit.images.manifests import Descriptor, Manifest
@@ -102,6 +102,15 @@ def get(paths: Paths, name: str) -> Image:
     if reference.digest and (found := _by_digest(paths, reference)):
         return found
     return _by_id(paths, name)
+
+
+def tag_of(paths: Paths, name: str) -> str:
+    """The familiar name with its tag, if that is what an image was asked for by; "" for an id or a digest."""
+    try:
+        reference = references.parse(name).tagged()
+    except Invalid:
+        return ""
+    return reference.familiar if not reference.digest and _link(paths, reference).exists() else ""
 
 
 def normal(reference: Reference) -> str:
@@ -205,6 +214,15 @@ def layers_of(paths: Paths, image: Image) -> tuple[Layer, ...]:
     )
 
 
+def content_bytes(paths: Paths, name: str) -> int:
+    """The sizes of a layer's files: as an image has noted it, or counted."""
+    for record in _records(paths):
+        image = _load(record, "")
+        if name in image.layers:
+            return image.layer_bytes[image.layers.index(name)]
+    return size_bytes(layer_directory(paths, name))
+
+
 # ------------------------------------------------------------------------- making and naming
 
 
@@ -229,6 +247,8 @@ def add(paths: Paths, encoded: bytes, layers: Sequence[Layer], names: Iterable[s
             f"and not those {len(layers)} of its manifest"
         )
     for layer in layers:
+        if not layer.diff_id.startswith("sha256:"):
+            raise Unsupported(f"{layer.diff_id}: layers are named by sha256 here")
         if not layer_directory(paths, layer.name).is_dir():
             raise NotFound(f"no such layer: {layer.diff_id}")
     image = _image(config, described.config.digest, blobs.put(paths, encoded), layers)
