@@ -61,6 +61,7 @@ class Engine:
             record = starting.new_record(self.paths, image, command, owner=self.owner, **options)
             with (
                 starting.prepared(self.paths, record, kept=False) as held,
+                starting.no_space_is_named(self.paths.root),
                 storage.ready(self.paths, record, starting.ledger_of(self.paths, record), kept=False),
             ):
                 return attached.run(

@@ -5,11 +5,13 @@ Chapter 10. mount(2), mount_namespaces(7), tmpfs(5), docker-run(1) --mount.
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from labkit.errors import Invalid
+from labkit.kernel import devices
 from labkit.runtime import spec
 
 PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
@@ -119,7 +121,22 @@ class Mount:
         words = ["rbind" if self.recursive else "bind"]
         if self.read_only:
             words.append("rro" if self.read_only_below and self.recursive else "ro")
+        if not _is_harmless_device(self.host_path):
+            words.append("rnodev" if self.recursive else "nodev")
         return spec.Mount(self.target, "bind", self.host_path, (*words, self.propagation))
+
+
+def _is_harmless_device(path: str) -> bool:
+    """One that every container has, such as /dev/null, which people bind over a file to hide it.
+
+    Other devices do not open through a mount: no controller says yet which of them a container may use.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    known = {os.makedev(device.major, device.minor) for device in devices.DEFAULT}
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev in known
 
 
 def _plain(target: str) -> str:

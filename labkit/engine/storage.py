@@ -21,6 +21,9 @@ from labkit.ledger import Ledger
 from labkit.paths import Paths
 from labkit.runtime import spec
 
+MOST_MOUNTS = 240
+"""Their sources travel as descriptors in one message, which holds 253, unix(7)."""
+
 
 def plan(
     paths: Paths,
@@ -57,6 +60,8 @@ def plan(
     for target in image.volumes:
         one = Mount(kind="volume", target=target)
         found.setdefault(one.target, one)
+    if len(found) > MOST_MOUNTS:
+        raise Invalid(f"a container takes at most {MOST_MOUNTS} mounts, not {len(found)}")
     known = [_named(paths, one) for one in found.values()]
     return tuple(sorted(known, key=lambda one: one.target.count("/")))  # what lies in another one comes later
 
@@ -118,6 +123,9 @@ def ready(paths: Paths, record: Record, ledger: Ledger | None, *, kept: bool) ->
     Of a new container, an anonymous volume is written down before it is made.
     It goes with a container that is not kept, at the end of the block.
     """
+    if not record.mounts:
+        yield
+        return
     mine = [one for one in record.mounts if one.kind == "volume"]
     with contextlib.ExitStack() as held:
         for one in record.mounts:

@@ -225,7 +225,11 @@ def fill(paths: Paths, name: str, source: Path) -> bool:
         if not is_empty(paths, name):
             return False
         trees.remove(place / _DRAFT)
-        copies.copy(source, place / _DRAFT)
+        try:
+            copies.copy(source, place / _DRAFT)
+        except BaseException:  # such as a full disk, which has room again then
+            trees.remove(place / _DRAFT)
+            raise
         (place / _DRAFT).rename(place / _FILLING)
         _move_in(place)
     return True

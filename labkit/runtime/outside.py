@@ -18,9 +18,8 @@ from labkit.errors import StartFailed
 from labkit.kernel import mounts, within
 from labkit.kernel.mounts import MountAttribute, MountFlag
 
-_ATTRIBUTES = {
+_ATTRIBUTES = {  # with an r before it, for all that is mounted below too
     "ro": MountAttribute.RDONLY,
-    "rro": MountAttribute.RDONLY,
     "nosuid": MountAttribute.NOSUID,
     "nodev": MountAttribute.NODEV,
     "noexec": MountAttribute.NOEXEC,
@@ -37,7 +36,8 @@ _OURS = ("/dev", "/dev/shm")
 
 def is_bind(entry: Mapping[str, Any]) -> bool:
     """Whether an entry of config.json shows something that the host has."""
-    return bool({"bind", "rbind"} & set(entry.get("options", ())))
+    options = entry.get("options", ())
+    return "rbind" in options or "bind" in options
 
 
 def is_asked_for(entry: Mapping[str, Any]) -> bool:
@@ -89,16 +89,18 @@ def _kind(descriptor: int) -> str:
 
 
 def _set(tree: int, options: Sequence[str], source: str) -> None:
-    """First what the whole tree gets, then what its top alone gets."""
+    """The words of config.md: attributes as they come, then how mounts travel."""
+    propagation, deep = MountFlag(0), False
     for word in options:
-        if word in _ATTRIBUTES:
-            mounts.set_attributes(tree, _ATTRIBUTES[word], recursive=word == "rro", path=source)
-    for word in options:
-        kind = _PROPAGATIONS.get(word.removeprefix("r"))
-        if kind is not None:
-            mounts.set_attributes(
-                tree, MountAttribute(0), propagation=kind, recursive=word[0] == "r", path=source
-            )
+        whole, plain = word not in _ATTRIBUTES and word[0] == "r", word
+        if whole:
+            plain = word[1:]
+        if plain in _ATTRIBUTES:
+            mounts.set_attributes(tree, _ATTRIBUTES[plain], recursive=whole, path=source)
+        elif plain in _PROPAGATIONS:
+            propagation, deep = _PROPAGATIONS[plain], whole
+    if propagation:
+        mounts.set_attributes(tree, MountAttribute(0), propagation=propagation, recursive=deep, path=source)
 
 
 def _open_place(root: Path, destination: str, *, make: str) -> int:

@@ -16,7 +16,7 @@ import pytest
 from labkit.engine import volumes
 from labkit.engine.engine import Engine
 from labkit.engine.mount import Mount
-from labkit.errors import Conflict, Invalid, NotFound, StartFailed
+from labkit.errors import Conflict, Invalid, LabkitError, NotFound, StartFailed
 from labkit.images import base, store
 from labkit.images.configs import History
 from labkit.kernel import mounts
@@ -364,6 +364,44 @@ def test_a_directory_is_not_mounted_onto_a_file_nor_the_other_way(engine, tmp_pa
     with pytest.raises(StartFailed, match="mount a directory onto a file") as failure:
         engine.run(BUSYBOX, ["true"], volumes=[f"{tmp_path / source}:{target}"])
     assert str(tmp_path / source) in str(failure.value) and target in str(failure.value)
+
+
+def test_no_device_of_the_host_opens_through_a_mount_but_those_that_every_container_has(engine, tmp_path):
+    os.mknod(tmp_path / "disk", 0o060666, os.makedev(*map(int, _a_disk().split(":"))))
+    script = "head -c 1 /d/disk; head -c1 /zero | wc -c; wc -c < /etc/passwd; mount | grep ' /d '"
+    shown = [f"{tmp_path}:/d", "/dev/zero:/zero", "/dev/null:/etc/passwd"]
+    result = engine.run(BUSYBOX, ["sh", "-c", script], volumes=shown)
+
+    assert result.stdout.split("\n")[:2] == ["1", "0"]
+    assert "nodev" in result.stdout
+    assert "/d/disk: Permission denied" in result.stderr
+
+
+def _a_disk():
+    """The number of a block device that there is."""
+    return next(iter(Path("/sys/class/block").iterdir())).joinpath("dev").read_text().strip()
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_first_copy_leaves_the_volume_empty(engine, tmp_path):
+    def heavy(layer):
+        (layer / "data").mkdir()
+        (layer / "data/first").write_text("x")
+        (layer / "data/heavy").write_bytes(b"x" * (2 << 20))
+
+    name = image_with(engine.paths, heavy)
+    volumes.create(engine.paths, "small")
+    place = engine.paths.volumes / "small"
+    record = (place / "volume.json").read_text()
+    mounts.mount("tmpfs", place, "tmpfs", options="size=1m")
+    try:
+        (place / "_data").mkdir()
+        (place / "volume.json").write_text(record)
+        with pytest.raises(LabkitError, match="no space left on the file system"):
+            engine.run(name, ["true"], volumes=["small:/data"])
+        assert sorted(entry.name for entry in place.iterdir()) == ["_data", "volume.json"]
+        assert list((place / "_data").iterdir()) == []
+    finally:
+        mounts.unmount(place, mounts.DETACH)
 
 
 # ------------------------------------------------------------------ where it lands

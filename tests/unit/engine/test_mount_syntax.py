@@ -158,9 +158,9 @@ def test_volumes_from_names_a_container_and_how():
 
 
 def test_a_mount_becomes_an_entry_of_config_json():
-    assert Mount.bind("/a", "/b", read_only=True).oci().options == ("rbind", "rro", "rprivate")
+    assert Mount.bind("/a", "/b", read_only=True).oci().options == ("rbind", "rro", "rnodev", "rprivate")
     assert mount_syntax.mount("type=bind,src=/a,dst=/b,ro,bind-recursive=writable").oci().options == (
-        "rbind", "ro", "rprivate",
+        "rbind", "ro", "rnodev", "rprivate",
     )  # fmt: skip
     assert Mount.tmpfs("/t", size_bytes=4096, mode=0o700, read_only=True).oci().options == (
         "noexec", "nosuid", "nodev", "size=4096", "mode=700", "ro",
