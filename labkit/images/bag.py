@@ -64,7 +64,7 @@ class TarBag:
                 draft = self._files[name] = Draft(self._paths, "sha256")
                 for piece in cursor.pieces(member.size):
                     draft.write(bytes(piece))
-                cursor.skip(tar.padding(member.size))
+                cursor.skip_padding(member.size)
                 draft.settle()
             elif member.kind in (tar.SYMLINK, tar.LINK):
                 base = posixpath.dirname(name) if member.kind == tar.SYMLINK else ""

@@ -111,7 +111,8 @@ class _Extraction:
     def _one(self, member: Member) -> None:
         parts = path_of(member.name)
         if not self._is_a_file(parts, member):
-            self.cursor.skip(member.size + tar.padding(member.size))
+            self.cursor.skip(member.size)
+            self.cursor.skip_padding(member.size)
             return
         _check(member)
         if not parts:
@@ -174,8 +175,7 @@ class _Extraction:
             else:
                 self._sparse(new, member)
                 self.content_bytes += member.real_size
-            if short := member.size % tar.BLOCK:
-                self.cursor.skip(tar.BLOCK - short)
+            self.cursor.skip_padding(member.size)
             os.fchown(new, member.uid, member.gid)
             for key, value in _attributes(member):
                 os.setxattr(new, key, value)

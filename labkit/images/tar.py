@@ -92,10 +92,14 @@ class Cursor:
             whole = begin == 0 and self._at == len(self._block)
             yield self._block if whole else memoryview(self._block)[begin : self._at]
 
-    def skip(self, size: int) -> None:
+    def skip(self, size: int, *, short: bool = False) -> None:
         """Leave that much out."""
-        for _ in self.pieces(size):
+        for _ in self.pieces(size, short=short):
             pass
+
+    def skip_padding(self, size: int) -> None:
+        """What follows content of that size. Go's tar, and what umoci inserts with it, may end before."""
+        self.skip(padding(size), short=True)
 
     def drain(self) -> None:
         """To the end of the stream."""

@@ -314,6 +314,8 @@ FEATURES = (
     Feature("crun", _program, "tests and a comparison with crun are skipped"),
     Feature("skopeo", _program, "chapter 07; tests that ask skopeo are skipped"),
     Feature("umoci", _program, "tests that ask umoci are skipped"),
+    Feature("buildah", _program, "tests that ask buildah are skipped"),
+    Feature("podman", _program, "tests that ask podman are skipped"),
     Feature("dockerd", _program, "tests that ask Docker are skipped"),
 )
 BY_NAME = {feature.name: feature for feature in FEATURES}
