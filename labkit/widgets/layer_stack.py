@@ -4,13 +4,16 @@ Chapters 7 and 9. A bar for each layer; the hatched part are files that a
 higher layer has replaced or deleted: unseen, and still part of the image.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import traitlets
 
+from labkit.images import store
 from labkit.observe import stacks
 from labkit.observe.stacks import Layer, LayerWeight
+from labkit.paths import Paths
 from labkit.widgets import plain, svg
 from labkit.widgets.base import LabWidget, assets
 
@@ -45,6 +48,12 @@ class LayerStack(LabWidget):
             totals={plain.printable(name): total(name, weights) for name in images},
         )
 
+    @classmethod
+    def of(cls, *names: str) -> Self:
+        """The layers of images of the lab, by their names, with the steps that made them."""
+        paths = Paths.from_environment()
+        return cls({name: layers_of(paths, name) for name in names})
+
     @traitlets.validate("chosen")
     def _is_one_of_them(self, proposal: Any) -> str:
         if proposal["value"] not in self.images:
@@ -75,6 +84,16 @@ class LayerStack(LabWidget):
         return draw(
             svg.Drawing(self.summary()), self.images, self.rows, self.chosen, self.totals[self.chosen]
         )
+
+
+def layers_of(paths: Paths, name: str) -> list[Layer]:
+    """An image's layers, the lowest first; what its history says of each."""
+    image = store.get(paths, name)
+    steps = [step.created_by for step in store.config(paths, image).history if not step.empty_layer]
+    return [
+        Layer(f"sha256:{layer}", store.layer_directory(paths, layer), said)
+        for layer, said in itertools.zip_longest(image.layers, steps[: len(image.layers)], fillvalue="")
+    ]
 
 
 def _lowest_first(weights: Sequence[LayerWeight]) -> list[Layer]:

@@ -1,12 +1,15 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import traitlets
 
+from labkit.images import store
+from labkit.images.configs import History, ImageConfig
 from labkit.kernel.cgroup_usage import Usage
 from labkit.kernel.trace import Operation
 from labkit.observe import namespaces
@@ -320,6 +323,28 @@ def test_another_images_eye_can_be_chosen_and_only_that_of_one_that_is_there(lay
 
     with pytest.raises(traitlets.TraitError, match="none of app:1"):
         layer_stack.chosen = "app:2"
+
+
+def test_a_stack_of_the_labs_images_has_their_layers_and_the_steps_that_made_them(paths, monkeypatch):
+    monkeypatch.setenv("LABKIT_ROOT", str(paths.root))
+    layers = []
+    config = ImageConfig(architecture="amd64")
+    for step in ("COPY a /", "COPY b /"):
+        with store.new_layer(paths) as draft:
+            (draft / step[5]).write_text(step)
+            layers.append(store.keep(paths, draft))
+        config = config.with_step(History(created_by=step), layers[-1].diff_id)
+        config = config.with_step(History(created_by="ENV x=y", empty_layer=True))
+    store.make(paths, config, layers, ["app:1"])
+    store.make(paths, replace(config, diff_ids=config.diff_ids[:1]), layers[:1], ["app:2"])
+
+    stack = LayerStack.of("app:1", "app:2")
+
+    assert [(row["digest"], row["created_by"]) for row in stack.rows] == [
+        (layers[1].diff_id, "COPY b /"), (layers[0].diff_id, "COPY a /"),
+    ]  # fmt: skip
+    assert stack.rows[1]["images"] == ["app:1", "app:2"]
+    assert [file["path"] for file in stack.rows[1]["files"]] == ["a"]
 
 
 def test_a_stack_without_an_image_says_what_it_needs():
