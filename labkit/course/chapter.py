@@ -113,7 +113,7 @@ def undo(paths: Paths, owner: str) -> list[str]:
     for entry in ledger.entries():
         if entry.kind == "tree":
             removed += _unmount_below(Path(entry.name))
-    return removed + ledger.undo()
+    return removed + _remove_images(paths, owner) + ledger.undo()
 
 
 def mark_of(paths: Paths, owner: str) -> str:
@@ -141,6 +141,24 @@ def _remove_containers(paths: Paths, mark: str) -> list[str]:
             engine.get(container_id).remove(force=True, volumes=True)
         engine.close()
     return [f"container {name}" for name in made.values()]
+
+
+def _remove_images(paths: Paths, owner: str) -> list[str]:
+    """The images that are called course-NN/…, and of what they were made of that which nothing else needs."""
+    if not paths.names.is_dir():
+        return []
+    from labkit.images import collect, store
+
+    names = [name for names in store.all_names(paths).values() for name in names]
+    made = [name for name in names if name.startswith(f"{owner}/")]
+    for name in made:
+        image = store.get(paths, name)
+        store.untag(paths, name)
+        if image.id not in store.all_names(paths):
+            store.forget(paths, image)
+    if made:
+        collect.collect(paths)
+    return [f"image {name}" for name in made]
 
 
 def _unmount_below(directory: Path) -> list[str]:

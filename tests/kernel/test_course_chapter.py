@@ -1,8 +1,10 @@
 """A chapter begins clean, owns what it makes, and ends with nothing left behind."""
 
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from labkit import course
 from labkit.course import chapter as chapters
 from labkit.course import gradebook
 from labkit.errors import Invalid, NotFound, Unsupported
+from labkit.images import archive, store
 from labkit.kernel import cgroups, mounts
 from labkit.kernel.limits import Limits
 from labkit.ledger import MARK
@@ -207,6 +210,40 @@ def test_reset_of_all_names_what_it_removed_and_a_second_one_nothing(capsys):
 
     assert f"mount {place}" in removed and any(line.startswith("tree ") for line in removed)
     assert course.reset() == []
+
+
+def test_images_that_a_chapter_has_named_go_with_it_and_no_others(lab):
+    course.start("91")
+    for text, name in ((b"a", "mine"), (b"b", "course-91/own:v1")):
+        archive.import_tar(lab, io.BytesIO(tar_of(text)), [name])
+    mine, own = store.get(lab, "mine"), store.get(lab, "course-91/own:v1")
+    store.tag(lab, mine, "course-91/borrowed")
+    assert all(store.layer_directory(lab, image.layers[0]).is_dir() for image in (mine, own))
+
+    course.finish()
+
+    assert store.all_names(lab) == {mine.id: ["mine:latest"]}
+    assert [image.id for image in store.all_images(lab)] == [mine.id]
+    assert sorted(path.name for path in lab.layers.iterdir()) == list(mine.layers)
+
+
+def test_images_of_a_chapter_that_was_killed_go_when_it_begins_again(capsys, lab):
+    course.start("91")
+    archive.import_tar(lab, io.BytesIO(tar_of(b"a")), ["course-91/own"])
+    course.start("91")
+
+    assert "image course-91/own:latest" in capsys.readouterr().out
+    assert store.all_images(lab) == []
+
+
+def tar_of(content: bytes) -> bytes:
+    """A layer with one file."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        member = tarfile.TarInfo("file")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
 
 
 def test_a_ledger_entry_that_cannot_be_removed_hides_no_other(lab):
