@@ -9,10 +9,13 @@ from pathlib import Path
 
 from labkit.errors import Invalid, Unsupported
 from labkit.kernel import mounts
-from labkit.kernel.mounts import PlannedMount
+from labkit.kernel.mounts import MountFlag, PlannedMount
 
 MOST_LOWER = 500
 """OVL_MAX_STACK of the kernel."""
+
+_FLAGS = int(MountFlag.NODEV)
+"""Anybody can put a device into a layer, and none shall open there: /dev is a mount of its own."""
 
 _PAGE_BYTES = 4096
 """mount(2) copies one page of options, with the byte that ends them."""
@@ -68,7 +71,7 @@ class Overlay:
                 raise FileNotFoundError(2, "no such directory for an overlay", str(directory))
         options = self.options()
         if len(os.fsencode(options)) < _PAGE_BYTES:
-            return PlannedMount("overlay", str(target), "overlay", options=options)
+            return PlannedMount("overlay", str(target), "overlay", _FLAGS, options)
         common = Path(os.path.commonpath(self.lower))
         options = self.options(below=common)
         if len(os.fsencode(options)) >= _PAGE_BYTES:
@@ -76,7 +79,7 @@ class Overlay:
                 f"{len(self.lower)} layers do not fit into the {_PAGE_BYTES} bytes that mount(2) takes",
                 hint="squash some of the image's layers into one",
             )
-        return PlannedMount("overlay", str(target), "overlay", options=options, directory=str(common))
+        return PlannedMount("overlay", str(target), "overlay", _FLAGS, options, str(common))
 
     def mount(self, target: Path) -> None:
         """Mount it here and now."""

@@ -120,7 +120,7 @@ def enter(root: Path) -> None:
 
 def make_read_only() -> None:
     """Let nobody write to `/`; what is mounted below it stays as it is."""
-    mounts.remount("/", MountFlag.RDONLY)
+    mounts.remount("/", MountFlag.RDONLY | MountFlag.NODEV)  # a flag that is not said again is lost
 
 
 def mask(paths: Iterable[str]) -> None:

@@ -377,6 +377,23 @@ def test_no_device_of_the_host_opens_through_a_mount_but_those_that_every_contai
     assert "/d/disk: Permission denied" in result.stderr
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_no_device_that_an_image_brings_along_opens(engine, read_only):
+    """Whoever may make an image would else have every disk of whoever runs it."""
+
+    def jail(layer):
+        (layer / "jail").mkdir()
+        for name, number in {"null": os.makedev(1, 3), "loop-control": os.makedev(10, 237)}.items():
+            os.mknod(layer / f"jail/{name}", 0o020666, number)
+
+    name = image_with(engine.paths, jail)
+    script = "ls /jail; for d in /jail/*; do (exec 3< $d) && echo open; done"
+    result = engine.run(name, ["sh", "-c", script], read_only=read_only)
+
+    assert result.stdout == "loop-control\nnull\n"
+    assert result.stderr.count("Permission denied") == 2
+
+
 def _a_disk():
     """The number of a block device that there is."""
     return next(iter(Path("/sys/class/block").iterdir())).joinpath("dev").read_text().strip()
