@@ -1,9 +1,9 @@
-"""Run the benchmarks: `python -m bench [start | build] [--rounds N] [--write]`; all without a name."""
+"""Run the benchmarks: `python -m bench [NAME …] [--rounds N] [--write]`; all where none is named."""
 
 import argparse
 import importlib
 
-NAMES = ("start", "build")
+NAMES = ("start", "build", "images")
 
 
 def main() -> None:
