@@ -157,7 +157,7 @@ def _plant_project(tree: Path) -> None:
         else:
             shutil.copy2(found, packages)
     for name in ("labkit", "tests"):
-        shutil.copytree(PROJECT / name, project / name)
+        shutil.copytree(PROJECT / name, project / name, symlinks=True)  # some lead nowhere, on purpose
     shutil.copy2(PROJECT / "pyproject.toml", project)
 
 
