@@ -20,6 +20,8 @@ VERBS = {
     "course": "labkit.cli.course",
     "reset": "labkit.cli.reset",
     "build": "labkit.cli.build",
+    "export": "labkit.cli.image",
+    "commit": "labkit.cli.image",
     "run": "labkit.cli.run",
     "ps": "labkit.cli.run",
     "exec": "labkit.cli.run",
