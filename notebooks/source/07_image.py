@@ -7,11 +7,11 @@
 # # 07 · An image is a Merkle tree
 #
 # People speak of images as of a kind of disk. There is no disk. An image is a few tar files, and a few hundred
-# bytes of JSON that name them by their SHA-256. That is the whole secret, and today you write one with
-# nothing but `tarfile`, `hashlib` and `json`.
+# bytes of JSON that name them by their SHA-256. There is no more to it, and today you write one with nothing
+# but `tarfile`, `gzip`, `hashlib` and `json`.
 #
 # A program that has never heard of this course will read it, and `labkit` will run it. Then you change one
-# byte and watch who notices, measure what a hundred images share, and dig up a secret that was deleted.
+# byte and watch who notices, measure what twenty images share, and dig up a secret that was deleted.
 #
 # **Needs:** root, namespaces, control groups, OverlayFS, busybox, skopeo. **Takes:** an hour and a quarter,
 # exercises included.
@@ -19,6 +19,7 @@
 # %% tags=["parameters"]
 greeting = "hello from a hand-made image"
 apps = 20
+customers = 20_000
 
 # %%
 import gzip
@@ -30,6 +31,7 @@ import re
 import secrets
 import subprocess
 import tarfile
+import textwrap
 from pathlib import Path
 
 import labkit
@@ -223,7 +225,7 @@ def write_index(layout, tags):
 
 top = put(layout, json.dumps(manifest).encode(), "manifest.v1+json")
 write_index(layout, {"v1": top})
-print(json.dumps(json.loads((layout / "index.json").read_text()), indent=1))
+print(json.dumps(json.loads((layout / "index.json").read_text()), indent=2))
 
 # %%
 for file in sorted(layout.rglob("*")):
@@ -234,46 +236,20 @@ for file in sorted(layout.rglob("*")):
 # That is an image, all of it. Looked at as a picture it is a tree, and each branch is a digest: it says not
 # where something lies, but what it must be.
 
-# %%
-from labkit.course import diagrams
-from labkit.course.diagrams import Box
-
-
-def short(digest):
-    return digest[:19]
-
-
-def branches(layout, tag, before=()):
-    """An image as boxes, those marked whose digests were not there before."""
-
-    def box(head, digest, *below):
-        return Box(head, short(digest), below, changed=bool(before) and digest not in before)
-
-    def read(digest):
-        return json.loads(place(layout, digest).read_bytes())
-
-    index = json.loads((layout / "index.json").read_bytes())
-    top = next(one["digest"] for one in index["manifests"] if one["annotations"][TAG] == tag)
-    manifest = read(top)
-    of_config = manifest["config"]["digest"]
-    contents = [box(f"layer {n}: tar", d) for n, d in enumerate(read(of_config)["rootfs"]["diff_ids"], 1)]
-    packed = [box(f"layer {n}: tar.gz", one["digest"]) for n, one in enumerate(manifest["layers"], 1)]
-    tree = box("manifest", top, box("config", of_config, *contents), *packed)
-    return Box("index.json", f"{tag} → {short(top)[7:]}", (tree,), tree.changed)
-
-
 # %% tags=["nbval-ignore-output"]
-diagrams.tree("One image: who names whom", branches(layout, "v1"))
+from labkit.course import merkle
+
+merkle.show(layout, "v1")
 
 # %% [markdown]
-# A tree in which every node is named by the hash of what is in it, the names of those below included, is a
-# **Merkle tree**, after Ralph Merkle, who thought of it in 1979. Git's commits are one, and so is every
-# blockchain. You will see in a minute what it is good for.
+# Each layer is in it twice, and under two names. A tree in which every node is named by the hash of what is in
+# it, the names of those below included, is a **Merkle tree**, after Ralph Merkle, who thought of it in 1979.
+# Git's commits are one, and so is every blockchain. You will see in a minute what it is good for.
 #
 # ## Somebody else's eyes
 #
 # skopeo reads and copies images; others wrote it, in another language. **Before you run it:** will it take
-# what you made for an image? Which of the four digests will it call the image's `Digest`?
+# what you made for an image? Which of the four blobs' digests will it call the image's `Digest`?
 
 
 # %%
@@ -333,7 +309,7 @@ print("image id and config digest are the same:", image.id == manifest["config"]
 #
 # Somebody is in between: a mirror, a proxy, a thief. They want to change one byte of your layer. We play them,
 # on a copy, and ask two readers each time to take the image in: skopeo, which copies it, and labkit, which
-# unpacks it into a store of its own.
+# unpacks it, into a store of its own.
 
 # %%
 from labkit.errors import LabkitError
@@ -353,13 +329,14 @@ def skopeo_reads(layout):
     return skopeo("copy", "--quiet", f"oci:{layout}:v1", f"oci:{course.scratch('copied')}")
 
 
+# %%
 noticed = {}
 
 
 def who_notices(step):
     noticed[step] = {"skopeo": skopeo_reads(forged), "labkit": labkit_reads(forged)}
     for name, said in noticed[step].items():
-        print(f"{name:7} {said or 'takes it'}")
+        print(textwrap.fill(f"{name:8}{said or 'takes it'}", 96, subsequent_indent=" " * 8))
 
 
 # %% [markdown]
@@ -372,57 +349,67 @@ subprocess.run(["cp", "-r", f"{layout}/.", forged], check=True)
 bent = bytearray(tars[1])
 bent[bent.index(greeting.encode())] = ord("j")
 place(forged, layers[1]["digest"]).write_bytes(gzip.compress(bent, mtime=0))
-who_notices("the layer, in its old place")
+who_notices("the layer, under its old name")
 
 # %% [markdown]
-# Both, and neither opened it: a blob that is not what its name says is not even unpacked. So the thief gives it
-# its right name.
+# Both, and neither opened it: a blob that is not what its name says is not even unpacked.
 #
-# **Step 2.** The manifest is changed to name the bent layer, and stays where it was. **Step 3.** The manifest
-# gets its right name too, and the index leads there. **Before you run it:** all blobs have their right names
-# now. Is there anybody left who could notice?
+# **Step 2.** So the thief gives the layer its right name, and writes that into the manifest. **Before you run
+# it:** which name is wrong now, and who looks at it?
 
 # %%
-subprocess.run(["cp", "-r", f"{layout}/.", forged], check=True)
+subprocess.run(["cp", "-r", f"{layout}/.", forged], check=True)  # as it was, to begin with
 of_thief = put(forged, gzip.compress(bent, mtime=0), "layer.v1.tar+gzip")
 lying = manifest | {"layers": [layers[0], of_thief]}
 place(forged, top["digest"]).write_bytes(json.dumps(lying).encode())
-who_notices("the manifest, in its old place")
+who_notices("the manifest, under its old name")
+
+# %% [markdown]
+# A reader that takes it has found the manifest by the name of its file, and believed the name. (skopeo 1.9 does
+# so with a local directory.) A digest protects only those who compare.
+#
+# **Step 3.** The manifest gets its right name too, and the index leads there. **Before you run it:** every blob
+# has its right name now. Is there anybody left who could notice?
 
 # %%
 write_index(forged, {"v1": put(forged, json.dumps(lying).encode(), "manifest.v1+json")})
 who_notices("the index")
 
 # %% [markdown]
-# Look at the two readers. Whoever only copies has no reason to unpack, and cannot know the diff id; whoever
-# unpacks knows it, and compares it with the config. That is the second purpose of the second digest.
+# There is the second purpose of the second digest. Whoever only copies has no reason to unpack, and cannot know
+# the diff id; whoever unpacks knows it, and compares it with the config.
 #
-# **Step 4.** The config's diff id is put right, in place. **Step 5.** The config gets its right name: therefore
-# the manifest changes, its name with it, and with that the index.
+# **Step 4.** So the config's diff id is put right, under the config's old name. **Step 5.** And then the config
+# gets its right name, too. **Before you run it:** what else has to change because of that?
 
 # %%
 false = config | {"rootfs": {"type": "layers", "diff_ids": [sha256(tars[0]), sha256(bent)]}}
 place(forged, manifest["config"]["digest"]).write_bytes(json.dumps(false).encode())
-who_notices("the config, in its old place")
+who_notices("the config, under its old name")
 
 # %%
 lying["config"] = put(forged, json.dumps(false).encode(), "config.v1+json")
 write_index(forged, {"v1": put(forged, json.dumps(lying).encode(), "manifest.v1+json")})
 who_notices("all, up to the root")
 
+# %% [markdown]
+# The config's name stands in the manifest, so that changes, and its name, and with that the index. All five
+# steps side by side:
+
 # %%
-print(f"{'changed':32} {'skopeo':9} labkit")
+print(f"{'changed':34}{'skopeo':10}labkit")
 for step, said in noticed.items():
-    print(f"{step:32}", *(f"{'refuses' if said[name] else 'takes it':9}" for name in said))
+    skopeos, ours = ("refuses" if answer else "takes it" for answer in said.values())
+    print(f"{step:34}{skopeos:10}{ours}")
+*halfway, whole = noticed.values()
+assert all(said["labkit"] for said in halfway) and not any(whole.values())
 
 # %% [markdown]
 # Only when the last digest on the way up was changed did everybody agree again. Here is what one byte did to
 # the tree:
 
 # %% tags=["nbval-ignore-output"]
-before = [path.name for path in layout.rglob("*")] + config["rootfs"]["diff_ids"]
-before = {d if ":" in d else f"sha256:{d}" for d in before}
-diagrams.tree("The same image with one byte changed", branches(forged, "v1", before))
+merkle.show(forged, "v1", before=layout)
 
 # %% [markdown]
 # One branch, from the leaf to the root. And that is the use of a Merkle tree: **who knows the root's digest
@@ -440,8 +427,8 @@ diagrams.tree("The same image with one byte changed", branches(forged, "v1", bef
 # %% tags=["nbval-check-output"]
 store.tag(paths, image, "course-07/hello:kept")
 archive.load(paths, forged, name="course-07/hello")
-for name in ("course-07/hello:v1", f"course-07/hello@{top['digest']}"):
-    print("by tag:   " if name.endswith(":v1") else "by digest:", labkit.run(name).stdout.strip())
+print("by tag:   ", labkit.run("course-07/hello:v1").stdout.strip())
+print("by digest:", labkit.run(f"course-07/hello@{top['digest']}").stdout.strip())
 
 # %% [markdown]
 # The name is the same, and another program ran. That is no defect: `debian:12` is to be *today's* Debian 12.
@@ -466,7 +453,7 @@ def write_image(layout, tars, command, made_by=()):
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": put(layout, json.dumps(config).encode(), "config.v1+json"),
-        "layers": [put(layout, gzip.compress(tar, mtime=0), "layer.v1.tar+gzip") for tar in tars],
+        "layers": [put(layout, gzip.compress(tar, 6, mtime=0), "layer.v1.tar+gzip") for tar in tars],
     }
     return put(layout, json.dumps(manifest).encode(), "manifest.v1+json")
 
@@ -476,32 +463,33 @@ def write_image(layout, tars, command, made_by=()):
 # as large as its layers. How much disk do all of them take?
 
 # %%
-shop, tags, made_by = new_layout("shop"), {}, ["FROM lab/busybox", "COPY app /"]
+shop, tags = new_layout("shop"), {}
 for number in range(apps):
     (app / "etc/greeting").write_text(f"hello from app {number}\n")
+    made_by = ["FROM lab/busybox", "COPY app /"]
     tags[f"app-{number}"] = write_image(shop, [tars[0], tar_of(app)], ["/hello"], made_by)
 write_index(shop, tags)
 
 
+# %%
 def weight(top):
     """What an image weighs: its manifest, its config and its layers, as they travel."""
     manifest = json.loads(place(shop, top["digest"]).read_bytes())
     return sum(one["size"] for one in (top, manifest["config"], *manifest["layers"]))
 
 
-alone = sum(map(weight, tags.values()))
-on_disk = sum(file.stat().st_size for file in (shop / "blobs/sha256").iterdir())
-print(
-    f"{apps} images of {alone / apps / 1e6:.2f} MB each are {alone / 1e6:.2f} MB; on disk {on_disk / 1e6:.2f} MB"
-)
+alone_mb = sum(map(weight, tags.values())) / 1e6
+on_disk_mb = sum(file.stat().st_size for file in (shop / "blobs/sha256").iterdir()) / 1e6
+print(f"{apps} images of {alone_mb / apps:.2f} MB each: {alone_mb:.2f} MB")
+print(f"all of them on the disk:   {on_disk_mb:.2f} MB")
 
 # %%
 from labkit.course import figures
 
 plot = figures.axes(f"{apps} images on one base", "MB", height=1.7)
-plot.barh(["each alone", "on disk"], [alone / 1e6, on_disk / 1e6], color=[figures.ORANGE, figures.BLUE])
+plot.barh(["each alone", "on the disk"], [alone_mb, on_disk_mb], color=[figures.ORANGE, figures.BLUE])
 plot.invert_yaxis()
-assert on_disk * apps / 2 < alone
+assert on_disk_mb < alone_mb / (apps / 2)
 
 # %% [markdown]
 # Nobody took care of that. Nobody compared files, and there is no table of what is shared: the same content has
@@ -526,72 +514,74 @@ LayerStack.of("course-07/shop:app-0", "course-07/shop:app-1")
 #
 # ## The secret
 #
-# Now a build that needs a password, and is careful. It copies the file in, uses it, and deletes it in the next
-# step. As you know from chapter 05, a deletion is a mark; in a tar it is an empty file called `.wh.` and the
-# name.
+# Now a build that is careful. It copies a dump of the customers' database in, which has a password in its last
+# line; it takes out what it needs, and deletes the dump in the next step. As you know from chapter 05, a
+# deletion is a mark. In a tar it is an empty file, whose name is `.wh.` and the name of what is gone.
 
 # %%
 password = f"KEY-{secrets.token_hex(8)}"
-steps = {"COPY": course.scratch("step-copy"), "RUN rm": course.scratch("step-rm")}
-for step in steps.values():
+copied, removed = course.scratch("copied-in"), course.scratch("removed")
+for step in (copied, removed):
     (step / "srv").mkdir()
-(steps["COPY"] / "srv/credentials").write_text(f"password = {password}\n")
-(steps["RUN rm"] / "srv/.wh.credentials").touch()
+lines = [f"insert into customers values ({number}, 'Ada');" for number in range(customers)]
+(copied / "srv/dump.sql").write_text("\n".join([*lines, f"-- password: {password}\n"]))
+(removed / "srv/.wh.dump.sql").touch()
+
+# %%
 careful = new_layout("careful")
-made_by = ["FROM lab/busybox", "COPY credentials /srv/", "RUN use-it && rm /srv/credentials"]
-of_careful = write_image(careful, [tars[0], *map(tar_of, steps.values())], ["sh"], made_by)
+made_by = ["FROM lab/busybox", "COPY dump.sql /srv/", "RUN import && rm /srv/dump.sql"]
+of_careful = write_image(careful, [tars[0], tar_of(copied), tar_of(removed)], ["sh"], made_by)
 write_index(careful, {"v1": of_careful})
 
 # %% [markdown]
-# **Before you run it:** we look for it in three ways: in a container, on the disk with grep(1), and in the
-# blobs. Which of them finds the password?
+# **Before you run it:** we look for the password in a container, and then with grep(1) in all the image's
+# files. Who finds it?
 
 # %% tags=["nbval-check-output"]
 archive.load(paths, careful, name="course-07/careful")
-print(labkit.run("course-07/careful:v1", ["cat", "/srv/credentials"]).stderr.strip())
-found = subprocess.run(
-    ["grep", "--recursive", "--files-with-matches", password, careful], capture_output=True
-)
-print("files in which grep finds it:", len(found.stdout.splitlines()))
+print(labkit.run("course-07/careful:v1", ["cat", "/srv/dump.sql"]).stderr.strip())
+grep = subprocess.run(["grep", "-rl", password, careful], capture_output=True, text=True, check=False)
+print("files in which grep finds it:", len(grep.stdout.splitlines()))
 
 # %% [markdown]
 # Not in the container, and not on the disk. One could believe that all is well, and many have. But grep was
-# looking at gzip.
+# looking at gzip. **Before you run it:** and if we open the layers?
 
 
 # %% tags=["nbval-check-output"]
 def dig(layout, wanted):
     """Every file, in every layer, that has these bytes in it."""
     for blob in sorted((layout / "blobs/sha256").iterdir()):
-        if blob.read_bytes().startswith(b"\x1f\x8b"):
+        if blob.read_bytes().startswith(b"\x1f\x8b"):  # gzip begins so
             with tarfile.open(blob) as tar:
                 for member in tar:
-                    if member.isfile() and wanted in (content := tar.extractfile(member).read()):
-                        yield member.name, content.decode()
+                    if member.isfile() and wanted in tar.extractfile(member).read():
+                        yield member.name
 
 
-for name, text in dig(careful, password.encode()):
-    print(f"{name}: {text.replace(password, '***')}")
+print("found in:", list(dig(careful, password.encode())))
 
 # %% [markdown]
 # There it is, for everybody who can pull the image, for as long as a copy of it exists. A layer cannot be
 # changed by a later one: its digest is its name. The later one can only say *do not look*.
 #
-# Each reader says it in its own way. `labkit` has turned the empty file `.wh.credentials` back into the
-# whiteout that the kernel knows:
+# Each format says it in its own way. `labkit` has turned the empty file `.wh.dump.sql` into the whiteout that
+# the kernel knows, and will turn it back when the layer travels again:
 
 # %% tags=["nbval-check-output"]
 top_layer = store.layer_directory(paths, store.get(paths, "course-07/careful:v1").layers[-1])
-status = os.lstat(top_layer / "srv/credentials")
+status = os.lstat(top_layer / "srv/dump.sql")
 print("srv holds:", os.listdir(top_layer / "srv"))
 print("a device with the numbers", (os.major(status.st_rdev), os.minor(status.st_rdev)))
+
+# %% [markdown]
+# And here is the image's weight. The dashed part is what nobody sees and everybody downloads; click on the
+# layer for its files.
 
 # %% tags=["nbval-ignore-output"]
 LayerStack.of("course-07/careful:v1")
 
 # %% [markdown]
-# The picture has it as *hidden, and still there*. Click on the layer.
-#
 # What to do? The password is burnt: change it, today, before you clean up anything. Then build so that it is
 # never in any layer: a secret that is mounted for one step (`RUN --mount=type=secret`), or a stage that is
 # thrown away. Chapter 09 does both.
@@ -605,11 +595,12 @@ LayerStack.of("course-07/careful:v1")
 # %% tags=["nbval-check-output"]
 from labkit.images import layers as packing
 
-subprocess.run(["cp", "-a", f"{app}/.", course.scratch("exact")], check=True)
-exact, again = (packing.pack(course_directory).digest for course_directory in (app, app.parent / "exact"))
-os.utime(app / "hello", (0, 0))
-print("packed, and a copy packed that kept the times:", exact == again)
-print("packed after touch(1):                        ", exact == packing.pack(app).digest)
+exact = course.scratch("exact")
+subprocess.run(["cp", "-a", f"{app}/.", exact], check=True)
+first, second = packing.pack(app), packing.pack(exact)
+print("a copy that has kept the times:", first.digest == second.digest)
+os.utime(exact / "hello", (0, 0))
+print("the same after a touch(1):     ", first.digest == packing.pack(exact).digest)
 
 # %% [markdown]
 # The same directory gives the same bytes; whoever wants the same bytes from another machine has to set the
@@ -817,7 +808,8 @@ course.show(manifests)
 #    </details>
 # 8. Can an image hold its own digest in a file? Can a manifest name itself?
 # 9. An index may name images for many platforms. Which blobs could those share?
-# 10. Git names commits by SHA-1, images by SHA-256. What could somebody do who finds two layers with one digest?
+# 10. For SHA-1, by which git names its commits, people have made two files with one digest. What could somebody
+#     do who can make two layers with one SHA-256?
 #
 # ## Further
 #
