@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from labkit import records
-from labkit.images import blobs, lock, store, unpacked
+from labkit.images import blobs, lock, overlay, store, unpacked
 from labkit.images.manifests import Manifest
 from labkit.kernel import trees
 from labkit.paths import Paths
@@ -35,7 +35,7 @@ def _collect(paths: Paths) -> Collected:
     needed_layers, needed_blobs = set(layers_in_use(paths)), set(_blobs_in_use(paths))
     removed, freed = [], 0
     for layer in paths.layers.iterdir():
-        if layer.name not in needed_layers:
+        if layer.name not in needed_layers and layer.name != overlay.LINKS:
             freed += unpacked.size_bytes(layer)
             grave = layer.with_name(f"{blobs.DRAFT}{layer.name}") if layer.name[0] != "." else layer
             layer.rename(grave)  # a removal that is cut off leaves no half of a layer under its name
@@ -80,7 +80,8 @@ def _blobs_in_use(paths: Paths) -> Iterator[str]:
 
 def _remove_dangling(paths: Paths) -> Iterator[str]:
     """Links that lead to no record, drafts of links and records, and directories without any."""
-    for file in [*paths.names.glob("*/*"), *paths.images.glob(".*")]:
+    links = (paths.layers / overlay.LINKS).glob("*")
+    for file in [*paths.names.glob("*/*"), *paths.images.glob(".*"), *links]:
         if file.name.startswith(".") or not file.exists():
             file.unlink()
             yield str(file.relative_to(paths.root))

@@ -4,6 +4,8 @@ Chapter 5. docs.kernel.org/filesystems/overlayfs.html, mount(2).
 """
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,12 @@ MOST_LOWER = 500
 
 _FLAGS = int(MountFlag.NODEV)
 """Anybody can put a device into a layer, and none shall open there: /dev is a mount of its own."""
+
+_PLAIN = "redirect_dir=off,metacopy=off,index=off"
+"""Whatever a distribution has as default: an upper directory shall be a layer that makes sense by itself."""
+
+LINKS = ".l"
+"""Beside the layers: a short name for each that is one of many."""
 
 _PAGE_BYTES = 4096
 """mount(2) copies one page of options, with the byte that ends them."""
@@ -48,12 +56,15 @@ class Overlay:
 
     def options(self, below: Path | None = None) -> str:
         """The options as text; lower directories relative to `below` where it is given."""
-        names = (path.relative_to(below) if below else path for path in self.lower)
+        return self._options([path.relative_to(below) if below else path for path in self.lower])
+
+    def _options(self, names: Sequence[Path]) -> str:
         parts = ["lowerdir=" + ":".join(mounts.escape_option(name, in_list=True) for name in names)]
         if self.upper is not None and self.work is not None:
             parts += [
                 f"upperdir={mounts.escape_option(self.upper)}",
                 f"workdir={mounts.escape_option(self.work)}",
+                _PLAIN,
             ]
             if self.volatile:
                 parts.append("volatile")
@@ -64,7 +75,7 @@ class Overlay:
 
         A missing directory is named: the kernel would only say ENOENT. Many
         layers fit into the one page of options by names relative to the
-        directory that holds them all.
+        directory that holds them all, and very many by short links there.
         """
         for directory in (*self.lower, *(d for d in (self.upper, self.work) if d)):
             if not directory.is_dir():
@@ -75,6 +86,8 @@ class Overlay:
         common = Path(os.path.commonpath(self.lower))
         options = self.options(below=common)
         if len(os.fsencode(options)) >= _PAGE_BYTES:
+            options = self._options([_short(path, common) for path in self.lower])
+        if len(os.fsencode(options)) >= _PAGE_BYTES:
             raise Unsupported(
                 f"{len(self.lower)} layers do not fit into the {_PAGE_BYTES} bytes that mount(2) takes",
                 hint="squash some of the image's layers into one",
@@ -84,3 +97,16 @@ class Overlay:
     def mount(self, target: Path) -> None:
         """Mount it here and now."""
         self.plan(target).apply()
+
+
+def _short(layer: Path, common: Path) -> Path:
+    """A link to a layer by its last digits; by more of them where another layer has those."""
+    goal = Path("..") / layer.relative_to(common)
+    for digits in (8, 16, 64):
+        link = Path(LINKS) / layer.name[-digits:]
+        (common / LINKS).mkdir(mode=0o711, exist_ok=True)
+        with suppress(FileExistsError):
+            (common / link).symlink_to(goal)
+        if (common / link).readlink() == goal:
+            break
+    return link

@@ -304,14 +304,15 @@ def name_it(paths: Paths, image: Image, reference: Reference) -> None:
     goal = os.path.relpath(_record(paths, image.id), place.parent)
     draft = place.with_name(f"{blobs.DRAFT}{os.getpid()}.{os.urandom(4).hex()}")
     while True:
-        place.parent.mkdir(mode=0o700, exist_ok=True)
         try:
+            place.parent.mkdir(mode=0o700, exist_ok=True)
             draft.symlink_to(goal)
             draft.rename(place)
             break
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
             continue  # the last other name of the repository was removed just now, and its directory
-    records.sync_directory(place.parent)
+    with suppress(FileNotFoundError):  # the name was taken away again, just now
+        records.sync_directory(place.parent)
     records.sync_directory(paths.names)
 
 

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from labkit.cli import image as cli
 from labkit.engine import images
 from labkit.errors import Conflict, NotFound
-from labkit.images import base, collect, store, usage
+from labkit.images import base, collect, lock, overlay, store, usage
+from labkit.images.configs import History
 
 pytestmark = pytest.mark.requires("root", "overlay", "cgroups", "namespaces", "busybox")
 BUSYBOX = "lab/busybox"
@@ -164,3 +165,22 @@ def test_a_tar_is_imported_with_changes(labkit, paths):
     found = store.get(paths, "imported")
     assert found.id == image_id
     assert (found.command, found.env, found.exposed_ports) == (("/file",), ("A=b",), ("80/tcp",))
+
+
+def test_an_image_of_a_hundred_layers_runs_and_its_short_links_go_with_it(engine):
+    paths = engine.paths
+    below = base.get(paths, BUSYBOX)
+    config, layers = store.config(paths, below), list(store.layers_of(paths, below))
+    with lock.adding(paths):
+        for number in range(100):
+            with store.new_layer(paths) as draft:
+                (draft / f"file-{number}").write_text(str(number))
+                layers.append(store.keep(paths, draft))
+            config = config.with_step(History(created_by=f"layer {number}"), layers[-1].diff_id)
+        store.make(paths, config, layers, ["many"])
+
+    assert engine.run("many", ["sh", "-c", "cat /file-* | wc -c"]).stdout.strip() == "190"
+    images.remove(paths, "many")
+    assert list((paths.layers / overlay.LINKS).iterdir()) != []  # lab/busybox was one of them
+    images.remove(paths, BUSYBOX)
+    assert list((paths.layers / overlay.LINKS).iterdir()) == []

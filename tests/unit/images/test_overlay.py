@@ -5,12 +5,14 @@ import pytest
 from labkit.errors import Invalid, Unsupported
 from labkit.images.overlay import Overlay
 
+PLAIN = "redirect_dir=off,metacopy=off,index=off"
+
 
 def test_the_options_name_the_layers_from_the_top_down():
     overlay = Overlay(lower=(Path("/l/2"), Path("/l/1")), upper=Path("/u"), work=Path("/w"), volatile=True)
 
-    assert overlay.options() == "lowerdir=/l/2:/l/1,upperdir=/u,workdir=/w,volatile"
-    assert overlay.options(below=Path("/l")) == "lowerdir=2:1,upperdir=/u,workdir=/w,volatile"
+    assert overlay.options() == f"lowerdir=/l/2:/l/1,upperdir=/u,workdir=/w,{PLAIN},volatile"
+    assert overlay.options(below=Path("/l")) == f"lowerdir=2:1,upperdir=/u,workdir=/w,{PLAIN},volatile"
 
 
 @pytest.mark.parametrize(
@@ -43,5 +45,26 @@ def test_many_layers_are_named_relative_to_the_directory_that_holds_them(tmp_pat
     plan = Overlay(lower=tuple(layers[:50])).plan(tmp_path)
     assert plan.directory == str(tmp_path)
     assert len(plan.options) < 4096
-    with pytest.raises(Unsupported, match="120 layers do not fit"):
-        Overlay(lower=(*layers, *layers)).plan(tmp_path)
+
+
+def test_very_many_layers_have_short_names(tmp_path):
+    layers = [tmp_path / f"{number % 3:032}{number:032}" for number in range(400)]
+    for layer in layers:
+        layer.mkdir()
+
+    plan = Overlay(lower=tuple(layers[:300])).plan(tmp_path)
+    names = plan.options.removeprefix("lowerdir=").split(":")
+    assert [(tmp_path / name).resolve() for name in names] == layers[:300]
+    assert Overlay(lower=tuple(layers[:300])).plan(tmp_path) == plan
+    with pytest.raises(Unsupported, match="400 layers do not fit"):
+        Overlay(lower=tuple(layers)).plan(tmp_path)
+
+
+def test_layers_whose_last_digits_are_the_same_have_links_of_their_own(tmp_path):
+    layers = [tmp_path / f"{number:056}{'f' * 8}" for number in range(80)]
+    for layer in layers:
+        layer.mkdir()
+    plan = Overlay(lower=tuple(layers)).plan(tmp_path)
+
+    names = plan.options.removeprefix("lowerdir=").split(":")
+    assert [(tmp_path / name).resolve() for name in names] == layers
