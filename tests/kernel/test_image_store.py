@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from labkit.errors import Invalid, NotFound
-from labkit.images import archive, blobs, collect, lock, manifests, saving, store
+from labkit.errors import Conflict, Invalid, NotFound
+from labkit.images import archive, bag, blobs, collect, lock, manifests, references, saving, store
 from labkit.images.configs import History, ImageConfig, RunConfig
 
 pytestmark = pytest.mark.requires("root")
@@ -270,6 +270,89 @@ def test_an_archive_that_is_not_what_it_should_be_leaves_nothing(paths, other, c
     assert store.all_images(other) == []
     collect.collect(other)
     assert standing(other) == []
+
+
+def odd(*members: tarfile.TarInfo) -> io.BytesIO:
+    """An archive of images with members that do not belong there."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as new:
+        for member in members:
+            new.addfile(member, io.BytesIO(b"{}" * (member.size // 2)))
+    made.seek(0)
+    return made
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname, made.size = kind, target, 2 if kind == tarfile.REGTYPE else 0
+    return made
+
+
+@pytest.mark.parametrize(
+    ("members", "named"),
+    [
+        ([member("x"), member("./x")], "x: the archive has it twice"),
+        ([member("x"), member("y/../x")], "has it twice"),
+        ([member("device", tarfile.BLKTYPE)], "device: an archive of images holds no such file"),
+        ([member("manifest.json", tarfile.SYMTYPE, "manifest.json")], "no archive of images"),
+        ([member("manifest.json", tarfile.SYMTYPE, "../../../etc/passwd")], "no archive of images"),
+        ([member(f"{number}") for number in range(12)], "more than 10 members"),
+    ],
+)
+def test_an_archive_with_odd_members_is_refused(paths, monkeypatch, members, named):
+    monkeypatch.setattr(bag, "MOST_MEMBERS", 10)
+    with pytest.raises(Invalid, match=named):
+        archive.load(paths, odd(*members))
+    assert standing(paths) == []
+
+
+def test_no_link_in_a_layout_s_directory_is_followed(paths, other):
+    make(paths, b"x")
+    saving.save_directory(paths, ["test/image"], paths.run / "layout")
+    (secret,) = (paths.run / "layout/blobs/sha256").glob(store.get(paths, "test/image").id[7:])
+    secret.rename(paths.run / "elsewhere")
+    secret.symlink_to(paths.run / "elsewhere")
+    with pytest.raises(Invalid, match="cannot be read from the directory"):
+        archive.load(other, paths.run / "layout")
+
+
+def test_a_directory_that_is_no_layout_is_not_written_to(paths):
+    make(paths, b"x")
+    (paths.run / "mine").mkdir()
+    (paths.run / "mine/file").touch()
+    with pytest.raises(Conflict, match="not empty"):
+        saving.save_directory(paths, ["test/image"], paths.run / "mine")
+
+
+def test_of_an_index_for_many_platforms_the_one_that_fits_is_loaded(paths, other):
+    here, there = manifests.here(), manifests.Platform(architecture="s390x")
+    ids = {}
+    for platform in (here, there):
+        with lock.adding(paths), store.new_layer(paths) as draft:
+            (draft / "file").write_text(str(platform))
+            layer = store.keep(paths, draft)
+            config = ImageConfig(architecture=platform.architecture, variant=platform.variant)
+            config = config.with_step(History(created_by="a test"), layer.diff_id)
+            ids[str(platform)] = store.make(paths, config, [layer], [f"for:{platform.architecture}"])
+    names = [f"for:{platform.architecture}" for platform in (here, there)]
+    saving.save_directory(paths, names, paths.run / "layout")
+    index = json.loads((paths.run / "layout/index.json").read_text())
+    inner = []
+    for entry, platform in zip(index["manifests"], (here, there), strict=True):
+        del entry["annotations"]
+        inner.append(entry | {"platform": platform.json()})
+    attestation = inner[0] | {"platform": {"architecture": "unknown", "os": "unknown"}}
+    nested = json.dumps({"schemaVersion": 2, "manifests": [attestation, *inner]}).encode()
+    digest = references.digest_of(nested)
+    (paths.run / "layout/blobs/sha256" / digest[7:]).write_bytes(nested)
+    entry = {"mediaType": manifests.OCI_INDEX, "digest": digest, "size": len(nested)}
+    (paths.run / "layout/index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+
+    (ours,) = archive.load(other, paths.run / "layout", name="multi")
+    (theirs,) = archive.load(other, paths.run / "layout", name="multi:z", platform=there)
+    assert (ours.image.id, theirs.image.id) == (ids[str(here)].id, ids[str(there)].id)
+    with pytest.raises(NotFound, match="no image for linux/riscv64"):
+        archive.load(other, paths.run / "layout", platform=manifests.Platform.parse("riscv64"))
 
 
 def test_a_layer_that_is_not_the_configs_is_refused(paths, other):
