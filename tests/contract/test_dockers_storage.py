@@ -12,6 +12,7 @@ from labkit.engine import volumes
 from labkit.engine.engine import Engine
 from labkit.errors import LabkitError
 from labkit.images import base, store
+from labkit.images.configs import History
 from labkit.observe import machine
 
 NEEDS = ("root", "overlay", "cgroups", "namespaces", "busybox", "dockerd")
@@ -69,8 +70,13 @@ def engine(paths, tree):
     made = Engine(paths)
     with store.new_layer(paths) as draft:
         subprocess.run(["cp", "-a", f"{tree}/.", draft], check=True)
-        plain = store.make(paths, "test/tree", draft)
-    store.tag(paths, dataclasses.replace(plain, name="test/declared", volumes=("/data",)))
+        layer = store.keep(paths, draft)
+        config = store.config(paths, base.get(paths, base.BUSYBOX))
+        for name, declared in (("test/tree", ()), ("test/declared", ("/data",))):
+            run = dataclasses.replace(config.run, volumes=declared)
+            fresh = dataclasses.replace(config, run=run, diff_ids=(), history=())
+            whole = fresh.with_step(History(created_by="a test"), layer.diff_id)
+            store.make(paths, whole, [layer], [name])
     yield made
     for container in made.containers():
         container.remove(force=True, volumes=True)
