@@ -604,8 +604,30 @@ print("the same after a touch(1):     ", first.digest == packing.pack(exact).dig
 
 # %% [markdown]
 # The same directory gives the same bytes; whoever wants the same bytes from another machine has to set the
-# times. That is what people call a **reproducible build**.
+# times, too. A build that does is called **reproducible**.
 #
+# **Before you run it:** and the whiteout, which is a device in the layer's directory: what does it become in the
+# tar?
+
+# %% tags=["nbval-check-output"]
+packed = io.BytesIO()
+packing.pack(top_layer, packed.write)
+with tarfile.open(fileobj=io.BytesIO(packed.getvalue())) as tar:
+    print(tar.getnames())
+
+# %% [markdown]
+# An image that was taken in goes out as it came, byte for byte; `labkit image save` does this. skopeo, asked
+# again, finds the digest that you computed at the beginning of the chapter.
+
+# %% tags=["nbval-check-output"]
+from labkit.images import saving
+
+out = course.scratch("out")
+saving.save_directory(paths, ["course-07/hello:kept"], out)
+again = json.loads(skopeo("inspect", f"oci:{out}"))
+print("the Digest is the same:", again["Digest"] == top["digest"])
+
+# %% [markdown]
 # And `manifests` reads what you wrote as JSON. An image comes from outside, so every field is checked, and what
 # does not fit is refused by its name.
 
