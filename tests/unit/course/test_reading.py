@@ -3,6 +3,7 @@
 import pytest
 
 from labkit.course import expected_failure, fails, progress, show
+from labkit.course.chapters import OWN
 from labkit.course.failures import NothingFailed
 from labkit.errors import Invalid
 from labkit.kernel import mounts
@@ -51,5 +52,6 @@ def test_progress_lists_every_chapter(capsys, tmp_path, monkeypatch):
     progress()
 
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:2] for line in lines] == ["00", "01", "02", "03", "04", "05", "06"]
+    assert [line[:2] for line in lines] == [chapter.number for chapter in OWN.chapters()]
+    assert len(lines) > 6
     assert all(line.endswith("not begun") for line in lines)
