@@ -54,6 +54,7 @@ app = course.scratch("app")
 (app / "etc/greeting").write_text(greeting + "\n")
 (app / "hello").write_text("#!/bin/sh\ncat /etc/greeting\n")
 (app / "hello").chmod(0o755)
+os.utime(app / "hello", (10**9, 10**9))  # it is of 2001
 
 
 # %%
@@ -86,9 +87,9 @@ with course.expected_failure(AssertionError):
 
 # %% tags=["nbval-check-output"]
 def heads(data):
-    """What a tar says of each member, field by field."""
+    """What a tar says of each member, field by field; without the checksum of all that."""
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        return [member.get_info() for member in tar]
+        return [member.get_info() | {"chksum": 0} for member in tar]
 
 
 pairs = zip(heads(naive_tar(app)), heads(naive_tar(copy)), strict=True)
