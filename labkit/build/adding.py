@@ -7,21 +7,17 @@ import hashlib
 import os
 import posixpath
 import re
-import urllib.error
-import urllib.parse
-import urllib.request
 from contextlib import ExitStack
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import unquote, urlsplit
 
 from labkit.build.context import is_archive
 from labkit.build.copying import Copy
 from labkit.build.sources import Source, open_tree
 from labkit.errors import Invalid, LabkitError, NotFound, Unsupported
 from labkit.images import extract
-from labkit.images.compression import Reader
 
 if TYPE_CHECKING:
     from labkit.build.work import Work
@@ -53,27 +49,30 @@ def check_checksum(text: str, names: list[str]) -> None:
 
 def fetched(work: "Work", url: str, checksum: str) -> Source:
     """The file behind a URL, verified where a checksum was given."""
-    name = posixpath.basename(urllib.parse.unquote(urllib.parse.urlsplit(url).path))
+    from urllib.error import HTTPError, URLError
+    from urllib.request import urlopen  # takes longer to load than a cached build takes in all
+
+    name = posixpath.basename(unquote(urlsplit(url).path))
     if not name or "\0" in name or name in (".", ".."):
         raise Invalid(f"cannot determine a file name from {url}", hint="the path of the URL has none")
     place = work.new_place()
     algorithm, _, expected = checksum.partition(":")
     digest = hashlib.new(algorithm or "sha256")
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
+        with urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
             file = place / name
             _store(answer, file, digest)
             _set_time(file, answer.headers.get("Last-Modified", ""))
-    except urllib.error.HTTPError as error:
+    except HTTPError as error:
         raise NotFound(f"ADD failed: {url} answered {error.code} {error.reason}") from None
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+    except (URLError, TimeoutError, ValueError) as error:
         raise LabkitError(f"ADD failed: {url} cannot be fetched: {error}") from None
     if expected and digest.hexdigest() != expected:
         raise Invalid(f"digest mismatch {algorithm}:{digest.hexdigest()}: {algorithm}:{expected}")
     return Source(work.keep_tree(open_tree(place, url)), name, name)
 
 
-def _store(answer: "urllib.request._UrlopenRet", file: Path, digest: "hashlib._Hash") -> None:
+def _store(answer: BinaryIO, file: Path, digest: "hashlib._Hash") -> None:
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     total = 0
     with open(descriptor, "wb") as writer:
@@ -87,6 +86,8 @@ def _store(answer: "urllib.request._UrlopenRet", file: Path, digest: "hashlib._H
 
 def _set_time(file: Path, told: str) -> None:
     """The time that the server tells, or the beginning of all, so that no clock is in a layer."""
+    from email.utils import parsedate_to_datetime
+
     try:
         seconds = int(parsedate_to_datetime(told).timestamp())
     except (ValueError, TypeError, OverflowError):
@@ -96,6 +97,8 @@ def _set_time(file: Path, told: str) -> None:
 
 def unpacked(request: Copy, draft: Path, held: ExitStack) -> Copy:
     """The same with each local archive replaced by what is in it."""
+    from labkit.images.compression import Reader
+
     found: list[Source] = []
     for number, source in enumerate(request.sources):
         if _is_local_archive(source):
@@ -115,22 +118,19 @@ def _is_local_archive(source: Source) -> bool:
     """Whether it is a file that tar(1) would unpack; one that was fetched never is unpacked."""
     if source.tree.name.startswith(("http://", "https://")) or not _is_file(source):
         return False
+    from labkit.images.compression import Reader
+
     with open(source.tree.open(source.path), "rb") as reader:
         if not is_archive(reader.read(512)):
             return False
         reader.seek(0)
         try:
-            head = _read(Reader(reader), 512)
+            archive, head = Reader(reader), b""
+            while len(head) < 512 and (more := archive.read(512 - len(head))):
+                head += more
         except Invalid:
             return False
     return head[257:262] == b"ustar"
-
-
-def _read(reader: Reader, size: int) -> bytes:
-    data = b""
-    while len(data) < size and (more := reader.read(size - len(data))):
-        data += more
-    return data
 
 
 def _is_file(source: Source) -> bool:

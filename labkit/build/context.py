@@ -18,7 +18,6 @@ from labkit.build import dockerfile, ignore, inside, sources
 from labkit.build.sources import Tree
 from labkit.errors import Invalid, NotFound
 from labkit.images import extract
-from labkit.images.compression import Reader, kind_of
 
 USUAL_NAME = "Dockerfile"
 _TAR_MAGIC_AT, _TAR_MAGIC = 257, b"ustar"
@@ -104,6 +103,8 @@ def of_stream(stream: BinaryIO, place: Path, *, file: str = "", text: str | None
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=place))
     try:
         if reader.beginning:
+            from labkit.images.compression import Reader  # loaded where something is unpacked
+
             extract.apply(Reader(reader), draft, hashing=False)
         with of_directory(draft, file=file, text=text) as context:
             yield context
@@ -113,6 +114,8 @@ def of_stream(stream: BinaryIO, place: Path, *, file: str = "", text: str | None
 
 def is_archive(beginning: bytes) -> bool:
     """Whether it begins as a tar archive does, or as something compressed."""
+    from labkit.images.compression import kind_of
+
     magic = beginning[_TAR_MAGIC_AT : _TAR_MAGIC_AT + len(_TAR_MAGIC)]
     return magic == _TAR_MAGIC or bool(kind_of(beginning))
 

@@ -76,7 +76,9 @@ def _shown(form: str) -> progress.Progress:
     if form == "quiet":
         return progress.Quiet()
     if form == "tty" or (form == "auto" and sys.stderr.isatty()):
-        return progress.Tty()
+        from labkit.build import terminal  # rich is loaded where it is shown
+
+        return terminal.Tty()
     return progress.Plain(lambda text: click.echo(text, nl=False, err=True))
 
 
