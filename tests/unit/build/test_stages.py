@@ -43,7 +43,9 @@ def test_scratch_is_no_stage_even_where_one_is_called_so():
 
 
 def test_from_is_expanded_by_what_stands_above():
-    text = "ARG BASE=debian\nARG TAG=${BASE}-12\nFROM ${BASE}:$TAG AS x\nFROM --platform=$BUILDPLATFORM ${X:-y}"  # noqa: E501
+    text = (
+        "ARG BASE=debian\nARG TAG=${BASE}-12\nFROM ${BASE}:$TAG AS x\nFROM --platform=$BUILDPLATFORM ${X:-y}"
+    )
 
     assert [stage.base for stage in planned(text).stages] == ["debian:debian-12", "y"]
     given = planned(text, given={"BASE": "busybox"}, platform={"BUILDPLATFORM": "linux/amd64"})
