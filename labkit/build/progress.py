@@ -16,7 +16,8 @@ _UNSAFE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def printable(text: str) -> str:
     """What a program said, without what would move the cursor or colour the terminal."""
-    return _UNSAFE.sub("", text.replace("\r\n", "\n").rpartition("\r")[2] if "\r" in text else text)
+    shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return _UNSAFE.sub("", "\n".join(shown))
 
 
 def size(count: int) -> str:

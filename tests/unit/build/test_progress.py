@@ -72,6 +72,7 @@ def test_output_is_not_kept_and_all_else_is():
 def test_what_would_move_a_cursor_is_taken_out():
     assert progress.printable("a\x1b[2Jb\x07c") == "abc"
     assert progress.printable("10%\r50%\r100%") == "100%"
+    assert progress.printable("one\r\ntwo\r") == "one\ntwo"
     assert [progress.size(n) for n in (0, 999, 1500, 2_500_000, 3 * 10**9)] == [
         "0B", "999B", "1.5kB", "2.5MB", "3.00GB",
     ]  # fmt: skip
