@@ -218,15 +218,17 @@ def _blob(descriptor: Descriptor) -> str:
 def _unpacked(paths: Paths, descriptor: Descriptor, diff_id: str, report: Callable[[str], None]) -> Layer:
     """The layer of a blob, which is extracted unless it is there."""
     name = diff_id.partition(":")[2]
-    if store.layer_directory(paths, name).is_dir():
-        report(f"{name[:12]}: layer already exists")
-        content_bytes = store.content_bytes(paths, name)
-    else:
-        with blobs.open_blob(paths, descriptor.digest) as blob:
-            reader = Reader(blob)
-            verified = not reader.kind and descriptor.digest == diff_id
+    with blobs.open_blob(paths, descriptor.digest) as blob:
+        reader = Reader(blob)
+        verified = not reader.kind and descriptor.digest == diff_id
+        if store.layer_directory(paths, name).is_dir():
+            if not verified:
+                unpacked.verify(reader, diff_id)  # else a blob that is another layer would go on from here
+            report(f"{name[:12]}: layer already exists")
+            content_bytes = store.content_bytes(paths, name)
+        else:
             content_bytes = unpacked.unpack(paths, reader, diff_id, verified=verified)
-        report(f"{name[:12]}: layer extracted")
+            report(f"{name[:12]}: layer extracted")
     return Layer(diff_id=diff_id, descriptor=descriptor, content_bytes=content_bytes)
 
 

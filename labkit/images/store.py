@@ -28,6 +28,7 @@ from labkit.images.unpacked import walk as walk
 from labkit.paths import Paths
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
+_RECORD = re.compile(r"[0-9a-f]{64}(?:[0-9a-f]{64})?\.json")  # sha256 or sha512
 _HINT = "labkit image list shows those that are there"
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -159,7 +160,8 @@ def _record(paths: Paths, image_id: str) -> Path:
 
 
 def _records(paths: Paths) -> list[Path]:
-    return [file for file in paths.images.glob("*.json") if not file.name.startswith(".")]
+    """Every image's record. A file of another name is none, such as one of an older labkit: it is left alone."""
+    return [file for file in paths.images.glob("*.json") if _RECORD.fullmatch(file.name)]
 
 
 def _tags(paths: Paths, repository: str) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from labkit.errors import Invalid, NotFound
 from labkit.images import extract, layers, lock, manifests
 from labkit.images.manifests import Descriptor
+from labkit.images.streams import BLOCK_BYTES, Hasher
 from labkit.kernel import libc
 from labkit.paths import Paths
 
@@ -88,9 +89,22 @@ def unpack(paths: Paths, source: "Source", diff_id: str, *, verified: bool = Fal
     with new_layer(paths) as draft:
         applied = extract.apply(source, draft, hashing=not verified)
         if not verified and applied.digest != diff_id:
-            raise Invalid(f"layer {diff_id} is not what its image says: its digest is {applied.digest}")
+            raise _another(diff_id, applied.digest)
         settle(paths, draft, diff_id)
     return applied.content_bytes
+
+
+def verify(source: "Source", diff_id: str) -> None:
+    """Read a layer's uncompressed tar to its end; Invalid where it has another diff id."""
+    with Hasher() as hasher:
+        while block := source.read(BLOCK_BYTES):
+            hasher.update(block)
+    if hasher.digest() != diff_id:
+        raise _another(diff_id, hasher.digest())
+
+
+def _another(diff_id: str, found: str) -> Invalid:
+    return Invalid(f"layer {diff_id} is not what its image says: its digest is {found}")
 
 
 def write_tar(paths: Paths, diff_id: str, write: layers.Write) -> None:

@@ -83,6 +83,16 @@ def test_what_runs_is_in_the_one_record(paths):
     assert store.config(paths, image).run == run
 
 
+def test_a_record_of_an_older_labkit_is_no_image_and_is_left_alone(paths):
+    older = paths.images / "lab%2Fbusybox.json"
+    older.write_text('{"name": "lab/busybox", "layers": []}')
+    image = make(paths, b"one")
+
+    assert [found.id for found in store.all_images(paths)] == [image.id]
+    collect.collect(paths, wait=True)
+    assert older.exists() and store.get(paths, "test/image").id == image.id
+
+
 def test_images_that_share_a_layer_share_its_directory(paths):
     low = make(paths, b"low", name="low")
     one, two = make(paths, b"one", name="one", below=low), make(paths, b"two", name="two", below=low)
@@ -355,11 +365,14 @@ def test_of_an_index_for_many_platforms_the_one_that_fits_is_loaded(paths, other
         archive.load(other, paths.run / "layout", platform=manifests.Platform.parse("riscv64"))
 
 
-def test_a_layer_that_is_not_the_configs_is_refused(paths, other):
-    """The blob's digest is right, its diff id is not: only extracting it can tell."""
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_layer_that_is_not_the_configs_is_refused(paths, other, is_known):
+    """The blob's digest is right, its diff id is not: only reading it can tell, even if that layer is there."""
     image = make(paths, b"one")
     config = store.config(paths, image)
-    lying = ImageConfig(architecture="amd64", diff_ids=("sha256:" + "0" * 64,), history=config.history)
+    there = [make(other, b"two", name="known")] if is_known else []
+    claimed = f"sha256:{there[0].layers[0]}" if is_known else "sha256:" + "0" * 64
+    lying = ImageConfig(architecture="amd64", diff_ids=(claimed,), history=config.history)
     data = lying.encode()
     with lock.adding(paths):
         digest = blobs.put(paths, data)
@@ -378,7 +391,7 @@ def test_a_layer_that_is_not_the_configs_is_refused(paths, other):
     made.seek(0)
     with pytest.raises(Invalid, match="is not what its image says"):
         archive.load(other, made)
-    assert digest and store.all_images(other) == []
+    assert digest and [found.id for found in store.all_images(other)] == [image.id for image in there]
 
 
 def test_a_layer_that_was_changed_on_the_disk_is_not_given_away(paths):
