@@ -160,7 +160,7 @@ def _record(paths: Paths, image_id: str) -> Path:
 
 
 def _records(paths: Paths) -> list[Path]:
-    """Every image's record. A file of another name is none, such as one of an older labkit: it is left alone."""
+    """Every image's record. A file of another name is none: it may be an older labkit's, and stays."""
     return [file for file in paths.images.glob("*.json") if _RECORD.fullmatch(file.name)]
 
 

@@ -367,7 +367,7 @@ def test_of_an_index_for_many_platforms_the_one_that_fits_is_loaded(paths, other
 
 @pytest.mark.parametrize("is_known", [False, True])
 def test_a_layer_that_is_not_the_configs_is_refused(paths, other, is_known):
-    """The blob's digest is right, its diff id is not: only reading it can tell, even if that layer is there."""
+    """The blob's digest is right, its diff id is not: only reading it can tell."""
     image = make(paths, b"one")
     config = store.config(paths, image)
     there = [make(other, b"two", name="known")] if is_known else []
