@@ -11,12 +11,12 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.errors import Invalid, Unsupported
-from labkit.kernel import cgroup_usage, limits, mounts, trace
+from labkit.kernel import cgroup_tree, cgroup_usage, limits, mounts, trace
 from labkit.kernel.cgroup_usage import Usage
 from labkit.kernel.limits import Limits
 
@@ -103,13 +103,6 @@ def can_limit_swap() -> bool:
     return all((h.mount_point / "memory.memsw.limit_in_bytes").exists() for h in found)
 
 
-def _make_directory(directory: Path) -> bool:
-    with trace.operation("cgroup.mkdir", str(directory)), contextlib.suppress(FileExistsError):
-        os.mkdir(directory, 0o755)  # noqa: PTH102 (the call by the name the trace shows)
-        return True
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class Cgroup(abc.ABC):
     """One group of processes, wherever the kernel's generation keeps its parts.
@@ -170,7 +163,7 @@ class Cgroup(abc.ABC):
         """The processes of this group and of those below it."""
         found: set[int] = set()
         for directory in self.all_directories:
-            for group in _tree(directory):
+            for group in cgroup_tree.tree(directory):
                 with contextlib.suppress(FileNotFoundError, OSError):
                     found.update(map(int, (group / "cgroup.procs").read_text().split()))
         return sorted(found - {0})  # 0 is a process of another pid namespace
@@ -221,8 +214,16 @@ class Cgroup(abc.ABC):
 
     def remove(self, timeout_seconds: float = 2.0) -> bool:
         """Remove the group and those below it; whether it was there. EBUSY while processes are in it."""
-        there = [_remove_tree(directory, timeout_seconds) for directory in self.all_directories]
+        there = [cgroup_tree.remove_tree(directory, timeout_seconds) for directory in self.all_directories]
         return any(there)
+
+    def end(self) -> bool:
+        """End what is in the group and remove it; whether it was there. Most often all have ended already."""
+        try:
+            return self.remove(timeout_seconds=0)
+        except OSError:
+            self.kill()
+            return self.remove()
 
 
 class UnifiedCgroup(Cgroup):
@@ -279,7 +280,7 @@ class VersionOneCgroup(Cgroup):
 
     def _kill_once(self) -> None:
         """Freeze first, so that none forks away between the list and the signal."""
-        if "freezer" not in self.directories:
+        if "freezer" not in self.directories or not self.directories["freezer"].exists():
             _signal_all(self.processes())
             return
         self._write_frozen(True)
@@ -376,7 +377,7 @@ def _make_with_parents(directory: Path, hierarchy: Hierarchy) -> None:
         if hierarchy.version == 2:
             _let_children_use(above, hierarchy.controllers)
         here = above / name
-        if _make_directory(here) and hierarchy.has("cpuset") and hierarchy.version == 1:
+        if cgroup_tree.make_directory(here) and hierarchy.has("cpuset") and hierarchy.version == 1:
             _inherit_cpuset(here)
         above = here
 
@@ -394,33 +395,6 @@ def _inherit_cpuset(directory: Path) -> None:
     """A new cpuset of version 1 is empty, and no process may enter an empty one."""
     for file in ("cpuset.cpus", "cpuset.mems"):
         write(directory / file, (directory.parent / file).read_text().strip())
-
-
-def _tree(directory: Path) -> Iterator[Path]:
-    """The groups below a directory and then itself: the order in which rmdir works."""
-    for current, _, _ in os.walk(directory, topdown=False):
-        yield Path(current)
-
-
-def _remove_tree(directory: Path, timeout_seconds: float) -> bool:
-    """Rmdir from below; a group whose last process has just ended is busy for a moment longer."""
-    if not directory.is_dir():
-        return False
-    deadline = time.monotonic() + timeout_seconds
-    for group in _tree(directory):
-        while True:
-            try:
-                with trace.operation("cgroup.rmdir", str(group)):
-                    os.rmdir(group)  # noqa: PTH106
-                break
-            except FileNotFoundError:
-                break
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    error.add_note(f"processes {(group / 'cgroup.procs').read_text().split()} are in {group}")
-                    raise
-                time.sleep(0.001)
-    return True
 
 
 def remove_home() -> bool:
@@ -444,5 +418,4 @@ def remove_everywhere(path: str) -> bool:
         group = open_existing(path)
     except FileNotFoundError:
         return False
-    group.kill()
-    return group.remove()
+    return group.end()

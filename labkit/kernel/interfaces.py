@@ -20,4 +20,5 @@ def bring_up(name: str = "lo") -> None:
     ):
         request = struct.pack("16sH14x", name.encode(), 0)
         _, flags = struct.unpack("16sH14x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))
-        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", name.encode(), flags | _IFF_UP))
+        if not flags & _IFF_UP:  # to set it waits for all others who change an interface just now
+            fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH14x", name.encode(), flags | _IFF_UP))

@@ -167,12 +167,14 @@ STEPS: tuple[Callable[[Birth], None], ...] = (
 )  # fmt: skip
 
 
-def wait_for_order(peer: socket.socket, hierarchies: list[Hierarchy]) -> NoReturn:
-    """Be ready: from here on one message makes a container of this process."""
+def wait_for_order(peer: socket.socket, hierarchies: list[Hierarchy], kinds: Namespace) -> NoReturn:
+    """Be ready: from here on one message makes a container of this process in its fresh namespaces."""
     process.die_with_parent()
     process.set_name("labkit:init")
     if not select.select([peer], (), (), QUIET_SECONDS)[0]:
         memory.populate()  # it was made ahead: nobody waits yet
+        if Namespace.NETWORK in kinds:
+            interfaces.bring_up("lo")
     order = handshake.receive(peer)
     if order is None:
         os._exit(0)  # the monitor is gone, and nobody will ask

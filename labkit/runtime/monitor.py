@@ -296,8 +296,7 @@ def _finish_log(watch: Watch) -> None:
 def _clean_up(watch: Watch, ended: State) -> None:
     """Remove the group; of a container that is kept, write down how it ended."""
     if watch.group:
-        watch.group.kill()  # without a pid namespace, others may have stayed
-        watch.group.remove()
+        watch.group.end()  # without a pid namespace, others may have stayed
     if not watch.request.attached:
         status.save(watch.bundle, ended)
         watch.ledger.close()

@@ -32,7 +32,7 @@ class Unborn:
         pid, pidfd = process.clone(int(kinds), cgroup=inside, said=said)
         if pid == 0:
             process.close_all_but({theirs.fileno()})  # the descriptors here are other containers' pipes
-            init.wait_for_order(theirs, hierarchies)
+            init.wait_for_order(theirs, hierarchies, kinds)
         theirs.close()
         if inside is not None:
             os.close(inside)
