@@ -15,12 +15,17 @@ from pathlib import Path
 
 import leftovers
 import pytest
+from hypothesis import HealthCheck, settings
 
 from labkit.observe import machine
 from labkit.paths import Paths
 
 GUARDED = ("kernel", "system", "contract", "notebooks", "browser")
 LOCK = Path("/run/labkit-tests.lock")
+
+# A machine at its first run builds hypothesis's tables while the clock of a property runs.
+settings.register_profile("labkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("labkit")
 
 
 def pytest_unconfigure() -> None:
