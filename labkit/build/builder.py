@@ -52,6 +52,17 @@ class Built:
         return sum(event.kind is Kind.DONE for event in self.events)
 
 
+def plan(context: Context, options: Options | None = None) -> Plan:
+    """What a build of this context will do; DockerfileError names the line that does not fit."""
+    options = options or Options()
+    return stages.plan(
+        dockerfile.parse(context.text, context.file),
+        given=options.build_args,
+        target=options.target,
+        platform=_platform_values(options.platform),
+    )
+
+
 def build(
     engine: Engine, context: Context, options: Options | None = None, listener: Listener | None = None
 ) -> Built:
@@ -62,20 +73,18 @@ def build(
     """
     began = time.monotonic()
     options = options or Options()
-    parsed = dockerfile.parse(context.text, context.file)
-    values = _platform_values(options.platform)
-    plan = stages.plan(parsed, given=options.build_args, target=options.target, platform=values)
+    planned = plan(context, options)
     for tag in options.tags:
         references.parse(tag)  # not after all the work
     with lock.adding(engine.paths), ExitStack() as held:
-        run = _Run(plan)
+        run = _Run(planned)
         work = Work(
             engine=engine,
             context=context,
             options=options,
-            plan=plan,
+            plan=planned,
             teller=Teller(listener),
-            platform_values=values,
+            platform_values=_platform_values(options.platform),
             place=held.enter_context(results.draft(engine.paths)),
             ground_of=run.ground_of,
             cached=_cached_by(engine, options.cache_from),
@@ -90,7 +99,7 @@ def build(
     return Built(
         image=image,
         config=config,
-        plan=plan,
+        plan=planned,
         events=tuple(work.teller.events),
         seconds=time.monotonic() - began,
     )

@@ -1,6 +1,6 @@
 // A lane a stage, a card a step; arrows run from a stage to the steps that take from it.
 
-const SIGNS = { cached: "from the cache", done: "made now", running: "running", waiting: "waiting", failed: "failed", unused: "not needed" };
+const SIGNS = { base: "base", cached: "from the cache", done: "made now", running: "running", waiting: "waiting", failed: "failed", unused: "not needed" };
 
 function render({ model, el }) {
   const root = html("div", { class: "labkit lk-build", "data-lm-suppress-shortcuts": "true" });
@@ -8,6 +8,7 @@ function render({ model, el }) {
   let chosen = null;
 
   function figures(step) {
+    if (step.state === "base") return step.note;
     if (step.state === "cached") return ["cached", step.size_bytes ? amount(step.size_bytes) : ""].filter(Boolean).join(" · ");
     if (step.state === "done" || step.state === "failed")
       return [duration(step.seconds), step.size_bytes ? amount(step.size_bytes) : ""].filter(Boolean).join(" · ");
@@ -19,7 +20,7 @@ function render({ model, el }) {
       type: "button", class: `lk-step lk-is-${step.state}`, "data-step": String(number), tabindex: "-1",
       "aria-expanded": String(number === chosen), title: step.text, onclick: () => choose(number),
     }, html("span", { class: "lk-what lk-mono" }, step.text),
-      html("span", { class: "lk-figures" }, figures(step), step.note ? ` · ${step.note}` : ""));
+      html("span", { class: "lk-figures" }, figures(step), step.note && step.state !== "base" ? ` · ${step.note}` : ""));
   }
 
   function tell() {
@@ -34,7 +35,7 @@ function render({ model, el }) {
     detail.replaceChildren(...[html("strong", { class: "lk-mono" }, step.text),
       html("div", { class: "lk-note" }, [step.line ? `line ${step.line}` : "", SIGNS[step.state], figures(step)]
         .filter((part, place, all) => part && all.indexOf(part) === place).join(" · ")),
-      step.note ? html("div", {}, step.note) : null,
+      step.note && step.state !== "base" ? html("div", {}, step.note) : null,
       step.takes_from.length ? html("div", { class: "lk-note" }, `takes from ${step.takes_from.join(", ")}`) : null].filter(Boolean));
   }
 
@@ -77,6 +78,7 @@ function render({ model, el }) {
         ...stages.map((title) => html("div", { class: "lk-lane", "data-stage": title },
           html("div", { class: "lk-stage" }, title),
           ...steps.map((step, number) => (step.stage === title ? card(step, number) : null))))),
+      ...model.get("remarks").map((remark) => html("div", { class: "lk-note" }, remark)),
       html("div", { class: "lk-detail", "aria-live": "polite" }));
     const buttons = [...root.querySelectorAll(".lk-step")];
     const entry = buttons.find((one) => one.dataset.step === (focused ?? String(chosen))) ?? buttons[0];
@@ -100,7 +102,7 @@ function render({ model, el }) {
   draw();
   const watcher = new ResizeObserver(connect);
   watcher.observe(root);
-  const undo = follow(model, ["stages", "steps"], draw);
+  const undo = follow(model, ["stages", "steps", "remarks"], draw);
   return () => { watcher.disconnect(); undo(); };
 }
 

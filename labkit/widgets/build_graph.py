@@ -4,19 +4,29 @@ Chapter 9. A lane for each stage; an arrow runs from a stage to the step that
 takes from it. The first miss of a lane misses all that follow.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import traitlets
 
+from labkit.build import options
+from labkit.build.dockerfile import Instruction
+from labkit.build.events import Event, Kind, Step
+from labkit.build.progress import printable
+from labkit.build.stages import SCRATCH, Plan, Stage
 from labkit.widgets import plain, svg
 from labkit.widgets.base import LabWidget, assets
 
 STATES = {
-    "waiting": "·", "running": "▸", "cached": "=", "done": "+", "failed": "✕", "unused": " ",
+    "base": "○", "waiting": "·", "running": "▸", "cached": "=", "done": "+", "failed": "✕", "unused": " ",
 }  # fmt: skip
 """The states of a step, each with its sign in the text."""
+
+_ENDS = {Kind.CACHED: "cached", Kind.DONE: "done", Kind.FAILED: "failed"}
+_OUTPUT_SECONDS = 0.1
+"""How often the last line of what runs is shown anew: each time all steps travel to the browser."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +46,16 @@ class GraphStep:
 class BuildGraph(LabWidget):
     """The steps of a build, drawn as it goes on; a click tells all about one.
 
-    `update` gives one step a new state.
+    `of` makes it of a plan, and `hear` listens to the build; `update` gives one step a new state.
     """
 
     _esm, _css = assets("build_graph")
 
     stages: "traitlets.List[str]" = traitlets.List(help="the titles, in the order of the file").tag(sync=True)
     steps: "traitlets.List[dict[str, Any]]" = traitlets.List(help="the fields of GraphStep").tag(sync=True)
+    remarks: "traitlets.List[str]" = traitlets.List(help="warnings, and at the end what was built").tag(
+        sync=True
+    )
 
     def __init__(self, steps: Sequence[GraphStep]) -> None:
         for step in steps:
@@ -50,6 +63,75 @@ class BuildGraph(LabWidget):
         super().__init__(
             stages=list(dict.fromkeys(plain.printable(step.stage) for step in steps)),
             steps=[_printable(asdict(step)) for step in steps],
+        )
+        self._shown_at = 0.0  # the last line of some output
+
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        """What a Dockerfile's plan will do: a stage that the target does not need is not built."""
+        titles: list[str] = []
+        for stage in plan.stages:
+            again = stage.title in titles
+            titles.append(f"{stage.title} ({stage.index})" if again else stage.title)
+        needed = plan.needed()
+        return cls([card for stage in plan.stages for card in _cards(plan, stage, titles, needed)])
+
+    def hear(self, event: Event) -> None:
+        """Take in what a build tells; a listener for `builder.build`."""
+        if event.step is None:
+            said = f"built {event.text} in {plain.duration(event.seconds)}"
+            said = said if event.kind is Kind.BUILT else event.text
+            self.remarks = [*self.remarks, plain.printable(said)]
+            return
+        number = self._number(event.step)
+        if event.kind is Kind.BEGUN:
+            self.update(number, state="running")
+        elif event.kind is Kind.OUTPUT:
+            self._show_output(number, event.data)
+        else:
+            self.update(
+                number,
+                state=_ENDS[event.kind],
+                seconds=event.seconds,
+                size_bytes=event.layer_bytes or 0,
+                note=self._why(number, event),
+            )
+
+    def _number(self, step: Step) -> int:
+        """The card of a step. A base image's ONBUILDs stand at the line of FROM, and in no plan."""
+        lines = [card["line"] for card in self.steps]
+        start = lines.index(step.line)
+        if self.steps[start]["state"] != "base":
+            return start
+        number = start + step.position
+        if number >= len(lines) or lines[number] != step.line:
+            card = GraphStep(stage=self.steps[start]["stage"], text=f"ONBUILD {step.text}", line=step.line)
+            self.steps = [*self.steps[:number], _printable(asdict(card)), *self.steps[number:]]
+        return number
+
+    def _show_output(self, number: int, data: bytes) -> None:
+        """The last line of what a step has said, as often as an eye can follow."""
+        lines = [line for line in printable(data.decode(errors="replace")).split("\n") if line.strip()]
+        if lines and time.monotonic() >= self._shown_at + _OUTPUT_SECONDS:
+            self._shown_at = time.monotonic()
+            self.update(number, note=lines[-1].strip())
+
+    def _why(self, number: int, event: Event) -> str:
+        """Why a step was done, as far as the graph knows, or what went wrong."""
+        if event.kind is Kind.FAILED:
+            return event.text.partition("\n")[0]
+        return "after a miss" if event.kind is Kind.DONE and self._stands_on_new(number) else ""
+
+    def _stands_on_new(self, number: int) -> bool:
+        """Whether what a step stands on was made in this build."""
+        before = self.steps[number - 1]
+        if before["state"] != "base":
+            return bool(before["state"] == "done")
+        last = {card["stage"]: place for place, card in enumerate(self.steps)}
+        return any(
+            self.steps[last[title]]["state"] == "done"
+            or (self.steps[last[title]]["state"] == "base" and self._stands_on_new(last[title] + 1))
+            for title in before["takes_from"]
         )
 
     def update(self, number: int, **changes: Any) -> None:
@@ -74,7 +156,7 @@ class BuildGraph(LabWidget):
         return ", ".join([*said, *(["one failed"] if "failed" in states else [])])
 
     def text(self) -> str:
-        """A table for each stage: = cached, + made, ▸ running, ✕ failed, · waiting, else not needed."""
+        """A table for each stage: ○ base, = cached, + made, ▸ running, ✕ failed, · waiting, or not needed."""
         rows = []
         for title in self.stages:
             rows.append([title, "", "", ""])
@@ -83,11 +165,45 @@ class BuildGraph(LabWidget):
                 [f"  {STATES[step['state']]} {plain.fit(step['text'], 56)}", *_figures(step), step["note"]]
                 for step in own
             ]
-        return "\n".join(["BuildGraph", *plain.grid(rows, right=(1, 2)), self.summary()])
+        return "\n".join(["BuildGraph", *plain.grid(rows, right=(1, 2)), self.summary(), *self.remarks])
 
     def picture(self) -> str:
         """The lanes as a drawing."""
         return draw(svg.Drawing(self.summary()), self.stages, self.steps, self.summary())
+
+
+def _cards(plan: Plan, stage: Stage, titles: Sequence[str], needed: Sequence[int]) -> list[GraphStep]:
+    """A stage's FROM, and its instructions."""
+    parent = () if stage.parent is None else (titles[stage.parent],)
+    note = "nothing at all" if stage.base == SCRATCH else "a stage" if parent else "an image"
+    is_needed = stage.index in needed
+    start = GraphStep(
+        stage=titles[stage.index],
+        text=stage.start.original,
+        line=stage.start.line,
+        takes_from=parent,
+        state="base" if is_needed else "unused",
+        note=note if is_needed else "",
+    )
+    return [
+        start,
+        *(
+            GraphStep(
+                stage=titles[stage.index],
+                text=instruction.original,
+                line=instruction.line,
+                takes_from=tuple(titles[index] for index in _taken_from(plan, stage, instruction)),
+                state="waiting" if is_needed else "unused",
+            )
+            for instruction in stage.instructions
+        ),
+    ]
+
+
+def _taken_from(plan: Plan, stage: Stage, instruction: Instruction) -> list[int]:
+    """The stages that an instruction names; images are none."""
+    found = (plan.find(name, stage.index) for name in options.sources_of(instruction))
+    return [index for index in dict.fromkeys(found) if index is not None]
 
 
 def _known(state: str) -> None:
@@ -105,6 +221,8 @@ def _printable(step: dict[str, Any]) -> dict[str, Any]:
 
 def _figures(step: dict[str, Any]) -> tuple[str, str]:
     """Time and size in words, where there are any."""
+    if step["state"] == "base":
+        return "", ""
     if step["state"] == "cached":
         return "cached", plain.amount(step["size_bytes"]) if step["size_bytes"] else ""
     if step["state"] not in ("done", "failed"):
