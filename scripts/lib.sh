@@ -2,7 +2,7 @@
 # What scripts/setup and its neighbours share: steps with their times, rights, and package lists.
 
 log=$(mktemp "${TMPDIR:-/tmp}/labkit-setup.XXXXXX")
-step_title="" step_number=0 step_count=5 step_began=0
+step_title="" step_number=0 step_count=6 step_began=0
 
 milliseconds() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 

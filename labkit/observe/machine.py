@@ -180,6 +180,13 @@ def _vm_kernel(_: str) -> Finding:
     return Finding(str(file)) if os.access(file, os.R_OK) else _missing(f"no {file}", "scripts/fetch-kernel")
 
 
+def _gcc_image(_: str) -> Finding:
+    file = Paths.from_environment().cache / "images/lab-gcc.tar"  # as labkit.images.base keeps it
+    if os.access(file, os.R_OK):
+        return Finding(str(file))
+    return _missing(f"no {file}", "labkit image make lab/gcc")
+
+
 def _cgroups(_: str) -> Finding:
     found = cgroups.hierarchies()
     layout = cgroups.layout(found)
@@ -306,6 +313,7 @@ FEATURES = (
     Feature("kvm", _kvm, "chapter 01's machine is emulated, about ten times slower"),
     Feature("qemu", _qemu, "chapter 01's virtual machine is skipped"),
     Feature("vm-kernel", _vm_kernel, "chapter 01's virtual machine is skipped"),
+    Feature("gcc-image", _gcc_image, "chapter 09, which compiles a program, is skipped"),
     Feature("busybox", _program, "the image lab/busybox cannot be made: no chapter runs"),
     Feature("chromium", _chromium, "the browser tests are skipped"),
     Feature("strace", _program, "tests that ask strace are skipped"),

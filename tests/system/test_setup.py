@@ -153,10 +153,11 @@ def test_a_set_up_that_was_killed_is_completed_by_the_next_which_leaves_nothing_
 
 
 def spare_the_download(checkout: Path) -> None:
-    """Give the copy this machine's kernel for chapter 01, where it has one."""
-    here = Path(os.environ.get("LABKIT_ROOT", "/var/lib/labkit")) / "cache/kernel"
-    if (here / "vmlinuz").is_file():
-        shutil.copytree(here, checkout.parent / "root/cache/kernel")
+    """Give the copy this machine's kernel for chapter 01 and compiler for chapter 09, where it has them."""
+    here = Path(os.environ.get("LABKIT_ROOT", "/var/lib/labkit")) / "cache"
+    for name, file in (("kernel", "vmlinuz"), ("images", "lab-gcc.tar")):
+        if (here / name / file).is_file():
+            shutil.copytree(here / name, checkout.parent / "root/cache" / name)
 
 
 def wait_for(file: Path, process: "subprocess.Popen[bytes]") -> None:

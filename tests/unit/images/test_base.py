@@ -4,7 +4,8 @@ import time
 import pytest
 
 from labkit.errors import NotFound
-from labkit.images import base, store
+from labkit.images import archive, base, store
+from labkit.paths import Paths
 
 
 def test_many_threads_that_find_no_image_make_it_once(monkeypatch):
@@ -52,3 +53,23 @@ def test_a_static_program_asks_for_no_interpreter(tmp_path):
     assert base._wants_interpreter(base.Path("/bin/sh"))
     (tmp_path / "script").write_text("#!/bin/sh\n")
     assert not base._wants_interpreter(tmp_path / "script")
+
+
+def test_an_image_that_takes_a_network_is_taken_from_its_archive_where_one_is_kept(tmp_path, monkeypatch):
+    paths = Paths(root=tmp_path, run=tmp_path)
+    taken: list[object] = []
+
+    def get(paths, name):
+        if not taken:
+            raise NotFound("No such image")
+        return taken[0]
+
+    monkeypatch.setattr(store, "get", get)
+    monkeypatch.setattr(archive, "load", lambda paths, file: taken.append(file))
+    with pytest.raises(NotFound) as missing:
+        base.get(paths, "lab/gcc")
+    assert missing.value.hint == "labkit image make lab/gcc"
+
+    base.kept(paths, "lab/gcc").parent.mkdir(parents=True)
+    base.kept(paths, "lab/gcc").touch()
+    assert base.get(paths, "lab/gcc") == tmp_path / "cache/images/lab-gcc.tar"
