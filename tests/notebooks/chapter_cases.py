@@ -84,8 +84,11 @@ def lab(paths: Paths, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
 
 
 def share_cache(paths: Paths) -> None:
-    """Kernels and packages that can be made again are looked for where the machine's own lab keeps them."""
-    kept = Path("/var/lib/labkit/cache")
-    if kept.is_dir():
-        paths.cache.rmdir()
-        paths.cache.symlink_to(kept)
+    """The kernel and the images that were downloaded are looked for where the machine's own lab keeps them.
+
+    What builds have kept is not: their records speak of layers that this lab has not.
+    """
+    for name in ("kernel", "images"):
+        kept = Path("/var/lib/labkit/cache", name)
+        if kept.is_dir():
+            (paths.cache / name).symlink_to(kept)
