@@ -10,7 +10,7 @@
 # and keep what that has written; the others change a piece of JSON, and nothing runs at all. Who reads it as a
 # script wonders why `RUN cd` has no effect, why the container does not stop, and how the password got out.
 #
-# You write a builder of forty lines, and find out where it is too simple. Then you take the real one apart, an
+# You write a small builder, and find out where it is too simple. Then you take the real one apart, an
 # instruction at a time: what makes a layer, what process 1 gets as its arguments, who hears SIGTERM, and where
 # a secret is left.
 #
@@ -18,7 +18,7 @@
 # included.
 
 # %% tags=["parameters"]
-grace_seconds = 0.5
+grace_seconds = 1.0
 
 # %%
 import json
@@ -38,7 +38,7 @@ course.start("08")
 paths = Paths.from_environment()
 
 # %% [markdown]
-# ## A builder in forty lines
+# ## A builder by hand
 #
 # You have all the parts. A container is an overlay with a program in it (chapter 06); what the program writes
 # lies in the upper directory (chapter 05); a directory with a digest is a layer, and layers with a config are an
@@ -106,8 +106,8 @@ def steps(text, context):
             layers = list(store.layers_of(paths, base.get(paths, rest)))
         elif keyword == "RUN":
             lower = ":".join(str(store.layer_directory(paths, one.name)) for one in reversed(layers))
-            command_line = run_step, lower, place, rest, env
-            course.child(*command_line, namespaces="mnt,pid,net,uts,ipc", check=True, quiet=True)
+            job = run_step, lower, place, rest, env
+            course.child(*job, namespaces="mnt,pid,net,uts,ipc", check=True, quiet=True)
             layers.append(store.keep(paths, place / "upper"))
         elif keyword == "COPY":
             copy_step(context, place / "upper", *rest.split())
@@ -139,6 +139,7 @@ def build_by_hand(text, context, name):
 # %%
 context_place = course.scratch("context")
 (context_place / "menu.txt").write_text("tea\ncake\nbread\n")
+os.utime(context_place / "menu.txt", (10**9, 10**9))  # it was written in 2001
 five_lines = """
 FROM lab/busybox
 ENV GREETING=welcome
@@ -166,8 +167,16 @@ print(labkit.run("course-08/by-hand").stdout.split())
 # %% [markdown]
 # Two layers for five lines. `FROM` took what was there; `ENV` and `CMD` did not make a file anywhere, they are
 # words in the config. It is a real image: `labkit.run` started it.
-#
-# ## Where forty lines are too few
+
+# %% tags=["nbval-check-output"]
+import inspect
+
+written = (run_step, copy_step, fresh_place, steps, build_by_hand)
+lines = sum(len(inspect.getsource(part).splitlines()) for part in written)
+print("a builder in fewer than sixty lines:", lines < 60)
+
+# %% [markdown]
+# ## Where sixty lines are too few
 #
 # Now `labkit.build`, the whole thing. The chapter calls it through a short function; in a terminal it is
 # `labkit build -t NAME DIRECTORY`.
@@ -189,15 +198,26 @@ def build(text, name="probe", listener=None, **options):
 # A builder tells what it does while it does it. Here are its events, a line for each.
 
 # %%
-five = build(five_lines, "five", progress.Plain(lambda line: print(line, end="")).show)
+show_line = progress.Plain(lambda line: print(line, end="")).show
+five = build(five_lines, "five", show_line, no_cache=True)
 
 # %% tags=["nbval-check-output"]
 print(labkit.run("course-08/five").stdout.split())
-print("the same layer of the same file:", five.image.layers[1] == by_hand.layers[1])
+copied, copied_by_hand = five.image.layers[1], by_hand.layers[1]
+print("the same files:", files_of(copied) == files_of(copied_by_hand))
+print("the same digest:", copied == copied_by_hand)
 
 # %% [markdown]
-# The same image, nearly to the digest: the copied file has other times in the two layers. So what are the other
-# two thousand lines for? Six small Dockerfiles. Each is to leave something in `/out`.
+# The same files in two layers that are not the same: `COPY` keeps the time of a file, as cp(1) does with `-p`, and
+# your `copy_step` does not. The image's history knows which line made what.
+
+# %% tags=["nbval-ignore-output"]
+from labkit.widgets import LayerStack
+
+LayerStack.of("course-08/five")
+
+# %% [markdown]
+# So what is the rest of `labkit.build` for? Six small Dockerfiles. Each is to leave something in `/out`.
 
 # %%
 harmless = {
@@ -221,7 +241,8 @@ def outcome(make, lines):
         make("FROM lab/busybox\n" + lines)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return repr(labkit.run("course-08/probe", ["cat", "/out"]).stdout.rstrip()) or "nothing"
+    shown = labkit.run("course-08/probe", ["cat", "/out"])
+    return repr(shown.stdout.rstrip()) if shown.exit_code == 0 else "there is no /out"
 
 
 # %% tags=["nbval-check-output"]
@@ -236,18 +257,18 @@ for name, lines in harmless.items():
 # are filled in by *two* readers: the builder does it in `COPY`, `ENV`, `WORKDIR` and the like; in `RUN` it does
 # not touch them, the shell in the container does.
 #
-# Line 5 hides a rule that nobody would guess: a comment may stand in the middle of a line that goes on, and is
+# The fifth hides a rule that nobody would guess: a comment may stand in the middle of a line that goes on, and is
 # not there. You write that parser in exercise 1.
 #
 # ### Each RUN is another process
 #
-# And now something that *no* builder does. **Before you run it:** what does the last line find of the three
-# above it?
+# And now a thing that *no* builder does. **Before you run it:** what does the last line find of the three above
+# it?
 
 # %% tags=["nbval-check-output"]
 build(r"""
 FROM lab/busybox
-RUN cd /srv 2>/dev/null || mkdir /srv && cd /srv
+RUN cd /tmp
 RUN export MOOD=good
 RUN sleep 600 &
 RUN echo "in $(pwd), mood '$MOOD', $(ps | grep -c '[s]leep 600') sleepers" > /out
@@ -255,10 +276,10 @@ RUN echo "in $(pwd), mood '$MOOD', $(ps | grep -c '[s]leep 600') sleepers" > /ou
 print(labkit.run("course-08/probe", ["cat", "/out"]).stdout, end="")
 
 # %% [markdown]
-# The directory `/srv` is there, since it is a file, so to speak. But a working directory, a variable and a
-# running program belong to a *process*, and that is over at the end of its line. Only files reach the next one.
-# A server that is started with `RUN` runs during the build, for a moment, and never again. What shall last has
-# an instruction of its own: `WORKDIR`, `ENV`, `CMD`.
+# Nothing. A working directory, a variable and a running program belong to a *process*, and that is over at the
+# end of its line, with all that it has started. Only files reach the next one. A server that is started with
+# `RUN` runs during the build, for a moment, and never again. What shall last has an instruction of its own:
+# `WORKDIR`, `ENV`, `CMD`.
 #
 # ## What each instruction leaves
 #
@@ -284,32 +305,39 @@ every = [
 ]  # fmt: skip
 
 # %% [markdown]
-# **Before you run it:** which of the eighteen make a layer? (Two are tricky, and one makes none *here*.)
+# **Before you run it:** which of the eighteen make a layer? (Two pairs are tricky.)
 
 
 # %%
 def effect(line):
-    """The layers that a line adds, and what it changes in the config."""
+    """What a line adds to the layers, and what is another in the config."""
     before, after = build(START), build(START + line)
-    config = before.config.run.json()
-    changed = {k: v for k, v in after.config.run.json().items() if config.get(k) != v}
-    return after.image.layers[len(before.image.layers) :], changed
+    new = [leaves(layer) or ["nothing"] for layer in after.image.layers[len(before.image.layers) :]]
+    old, now = before.config.run.json(), after.config.run.json()
+    return new, {key: now.get(key) for key in {**old, **now} if now.get(key) != old.get(key)}
+
+
+def leaves(layer):
+    """The ends of its branches: files, and directories with nothing in them."""
+    top = store.layer_directory(paths, layer)
+    found = {str(path.relative_to(top)): path for path in store.walk(top)}
+    inner = {str(Path(name).parent) for name in found}
+    return [name + "/" * path.is_dir() for name, path in found.items() if name not in inner]
 
 
 # %% tags=["nbval-check-output"]
-effects = {line: effect(line) for line in every}
-print(f"{'':26}{'layer':22}config")
-for line, (layers, changed) in effects.items():
-    layer = ", ".join(files_of(layers[0])) or "no file in it" if layers else "-"
-    print(f"{line:26}{layer:22}{json.dumps(changed)[1:-1] or '-'}")
+print(f"{'':26}{'a layer with':15}in the config")
+for line in every:
+    new, changed = effect(line)
+    told = re.sub(r'"PATH=[^"]*", ', "…, ", json.dumps(changed)[1:-1])
+    print(f"{line:26}{', '.join(new[0]) if new else '-':15}{told or '-'}")
 
 # %% [markdown]
-# Five of them make layers: `RUN`, `COPY`, `ADD`, and `WORKDIR` where its directory is not there yet. (A
-# directory is no file in this list, but it is in the layer.) `RUN true` has made a layer with nothing in it.
-# Everything else is JSON. And `ARG` shows in neither column: remember that when we come to secrets.
+# `RUN`, `COPY` and `ADD` make layers, `RUN true` too, with nothing in it; and `WORKDIR` where its directory is
+# not there yet. Everything else is JSON. `ARG` shows in neither column: remember that when we come to secrets.
 #
-# See also what `ENTRYPOINT` did: `Cmd` is in no way its business, and yet it went. The `sh` came with
-# busybox and was made for another entrypoint. A `CMD` in the *same* Dockerfile stays.
+# And look at `ENTRYPOINT`: it has taken `Cmd` away. The `sh` came with the base image, and would now be an
+# argument of a program that it was not meant for. A `CMD` in the *same* Dockerfile stays.
 #
 # The config is a list of wishes. Who grants them?
 #
@@ -322,8 +350,8 @@ for line, (layers, changed) in effects.items():
 #
 # ### Seen by the kernel
 #
-# The first row, in one Dockerfile. **Before you run it:** whose is the process, by number? May it write to its
-# working directory? Where is `/data`?
+# All rows, in one Dockerfile. **Before you run it:** whose is the process, by number? May it write to its
+# working directory? What is `LEVEL`? And who listens at port 80?
 
 # %%
 build(
@@ -334,6 +362,8 @@ WORKDIR /srv/app
 COPY --chown=app --chmod=500 serve serve
 ENV MODE=fast LEVEL=$MODE
 VOLUME /data
+EXPOSE 80
+HEALTHCHECK --interval=5s CMD kill -0 1
 USER app
 ENTRYPOINT ["./serve"]
 CMD ["visitors"]
@@ -347,15 +377,23 @@ process = Path(f"/proc/{box.pid}")
 print("user:   ", process.joinpath("status").read_text().split("Uid:")[1].split()[0])
 print("place:  ", os.readlink(process / "cwd"))
 print("words:  ", process.joinpath("cmdline").read_text().split("\0")[:-1])
-print("env:    ", [line for line in process.joinpath("environ").read_text().split("\0") if "E" in line[:5]])
+print("env:    ", re.findall("(?:MODE|LEVEL)=[^\0]*", process.joinpath("environ").read_text()))
 print("mounts: ", [mount.mount_point for mount in mounts.mounts(box.pid) if mount.mount_point == "/data"])
+
+# %% tags=["nbval-check-output"]
+listening = [row for row in process.joinpath("net/tcp").read_text().splitlines()[1:] if " 0A " in row]
+kind, test = store.get(paths, "course-08/wishes").healthcheck.test
 print("touch:  ", box.exec(["touch", "here"]).stderr.strip())
+print("sockets that listen:", len(listening))
+print(f"healthcheck ({kind}):", box.exec(["/bin/sh", "-c", test]).exit_code)
 box.remove(force=True, volumes=True)
 
 # %% [markdown]
-# Three small lessons are in there. `LEVEL` is empty: within one `ENV` line a variable has the value that it had
-# *before* the line. `WORKDIR` made the directory as root, before `USER` was said, so `app` may not write there.
-# And `/data` is a volume that nobody asked for at `run`; chapter 10 knows what becomes of such volumes.
+# `LEVEL` is empty: within one `ENV` line a variable has the value that it had *before* the line. The directory is
+# root's, for `WORKDIR` made it before anybody spoke of a user, so `app` may not write there. `/data` is a volume
+# that nobody asked for at `run`; chapter 10 knows what becomes of such volumes. Nobody listens: `EXPOSE` is a note
+# to people. And a healthcheck is a command with an exit code, which somebody has to run: here you did, and an
+# engine can do it every few seconds.
 #
 # ### For the next build
 #
@@ -471,6 +509,16 @@ for (entry, cmd), (words, _, _) in square.items():
 #   That never makes sense.
 # - Neither: the base image's own `sh` found nothing to read, and ended.
 #
+# The words after `docker run IMAGE` take the place of CMD. **Before you run it:** what does each line print?
+
+# %% tags=["nbval-check-output"]
+build('FROM lab/busybox\nENTRYPOINT ["echo", "entry"]\nCMD ["cmd"]', "exec-form")
+build('FROM lab/busybox\nENTRYPOINT echo entry\nCMD ["cmd"]', "shell-form")
+for name in ("exec-form", "shell-form"):
+    said = [labkit.run(f"course-08/{name}", words).stdout.strip() for words in (None, ["my", "words"])]
+    print(f"{name:12}{said}")
+
+# %% [markdown]
 # ### Who hears SIGTERM
 #
 # The nine have also been stopped. `/serve` handles the signal. **Before you run it:** in which fields does it get
@@ -482,28 +530,24 @@ for (entry, cmd), (_, code, log) in square.items():
     print(f"{entry.replace('no ENTRYPOINT', '-'):15}{cmd.replace('no CMD', '-'):12}{code!s:17}{heard[0]}")
 
 # %%
+import shlex
 import textwrap
 
 from labkit.course import figures
 
 plot = figures.axes("process 1, and what SIGTERM did to it", width=9.2, height=3.6)
-plot.set_xticks(range(3), [f"CMD: {name}" for name in CMDS])
-plot.set_yticks(range(3), [name if name[0] == "n" else f"ENTRYPOINT: {name}" for name in ENTRYPOINTS])
+plot.set_xticks(range(3), ["no CMD", "CMD\nshell form", "CMD\nexec form"])
+plot.set_yticks(range(3), ["no ENTRYPOINT", "ENTRYPOINT\nshell form", "ENTRYPOINT\nexec form"])
 plot.set(xlim=(-0.5, 2.5), ylim=(2.5, -0.5))
 plot.grid(False)
 shades = {0: figures.BLUE, 137: figures.ORANGE}
 for field, (words, code, _) in enumerate(square.values()):
     row, column = divmod(field, 3)
-    plot.fill_between(
-        [column - 0.48, column + 0.48],
-        row - 0.46,
-        row + 0.46,
-        color=shades.get(code, figures.GREY),
-        alpha=0.25,
-    )
+    tile, shade = [column - 0.48, column + 0.48], shades.get(code, figures.GREY)
+    plot.fill_between(tile, row - 0.46, row + 0.46, color=shade, alpha=0.25)
     told = {0: "heard it", 137: "was killed"}.get(code, code)
-    text = "\n".join(textwrap.wrap(" ".join(words), 27)) + f"\n— {told}"
-    plot.text(column, row, text, ha="center", va="center", color=figures.GREY, fontsize=8)
+    lines = [*textwrap.wrap(shlex.join(words), 29), f"— {told}"]
+    plot.text(column, row, "\n".join(lines), ha="center", va="center", color=figures.GREY, family="monospace")
 
 # %% [markdown]
 # Blue is what you want. In the orange fields `sh` is process 1 and `/serve` its child. The engine signals process
@@ -522,14 +566,39 @@ for text in ("CMD /serve cmd", "CMD cd /srv; /serve cmd", "CMD /serve cmd; true"
     print(f"{text:26}{json.dumps(words):40}exit code {code}")
 
 # %% [markdown]
-# It is not. When a shell comes to the last command of a `-c` text and has nothing to do after it, it saves the
-# fork and *becomes* the command: process 1 is `/serve`, and hears. busybox's ash and bash do so; dash does it
-# only since version 0.5.11. So the habit is a bad one for a better reason: it depends on the shell, and on
-# somebody never adding a `; true`.
+# It is not. When this shell comes to the last command of its text and has nothing to do afterwards, it saves the
+# fork and *becomes* the command. Is it the only one? We ask the shells of this machine what they are while they
+# run `sleep 60`.
+
+# %%
+import signal
+import subprocess
+
+for shell in filter(shutil.which, ("dash", "bash", "ksh", "zsh")):
+    with subprocess.Popen([shell, "-c", "sleep 60"], start_new_session=True) as running:
+        time.sleep(0.2)
+        now = Path(f"/proc/{running.pid}/cmdline").read_text().split("\0")[:-1]
+        os.killpg(running.pid, signal.SIGKILL)  # the shell, and what it has started
+    print(f"{shell:6}{'has become' if now[0] == 'sleep' else 'is still there, beside'} sleep")
+
+# %% [markdown]
+# On Debian 12, bash becomes sleep, and dash does not; and dash is the `/bin/sh` of Debian's images. So the same line
+# of a Dockerfile stops at once on one base image, and takes the whole ten seconds on another. Nobody should have
+# to know that. Say it: the exec form, or the shell's own word for stepping aside, `exec`.
 #
-# The exec form has its own price: no shell, so no `$HOME`, no `&&`, no `*`. If you need both, let the shell step
-# aside by its own word: `ENTRYPOINT ["/bin/sh", "-c", "prepare && exec /serve \"$@\"", "serve"]`, or a script
-# that ends with `exec "$@"`, as the entrypoints of many well-known images do.
+# **Before you run it:** this entrypoint has a shell, for what must be prepared. Who is process 1, and does the
+# `CMD` arrive?
+
+# %% tags=["nbval-check-output"]
+words, code, _ = live_and_die(r"""
+ENTRYPOINT ["/bin/sh", "-c", "echo preparing; exec /serve \"$@\"; echo never", "sh"]
+CMD ["cmd"]
+""")
+print(words, "→", code)
+
+# %% [markdown]
+# The `sh` at the end of the list is the shell's `$0`, and what follows is `"$@"`. Many images have just that in a
+# script of their own, whose last line is `exec "$@"`.
 #
 # **Before you run it:** the signal need not be SIGTERM. Which one does this image ask for?
 
@@ -570,7 +639,7 @@ site = (context_place / "site.tar").read_bytes()
 (context_place / "photo.jpg").write_bytes(gzip.compress(site, mtime=0))
 (context_place / "notes.gz").write_bytes(gzip.compress(b"plain text\n", mtime=0))
 server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=context_place))
-threading.Thread(target=server.serve_forever).start()
+threading.Thread(target=server.serve_forever, daemon=True).start()
 url = f"http://127.0.0.1:{server.server_port}"
 
 # %% [markdown]
@@ -583,7 +652,7 @@ def lands(instruction, source):
     try:
         built = build(f"FROM lab/busybox\n{instruction} {source} /x/")
     except Exception as error:
-        return "error: " + str(error).rpartition(": ")[2].splitlines()[0]
+        return "there is no such file" if "not found in build context" in str(error) else str(error)
     top = store.layer_directory(paths, built.image.layers[-1])
     return ", ".join(f"{file.name} ({file.stat().st_mode & 0o777:o})" for file in (top / "x").iterdir())
 
@@ -738,7 +807,7 @@ for way, (inside, places) in hidden.items():
     print(f"{way:20}{'yes' if inside else 'no':24}{', '.join(places) or '-'}")
 
 # %% [markdown]
-# The two middle ways to hide are the nasty ones: a container does not show it, the image has it. The builder
+# The second row and the third are the nasty ones: no container shows it, and the image has it. The builder
 # writes into the **history** which values a `RUN` was given, since its result depends on them:
 
 # %% tags=["nbval-check-output"]
@@ -758,10 +827,11 @@ print(built.config.history[-1].created_by.replace(token, "TOKEN-…and here it i
 # %% tags=["nbval-check-output"]
 new = f"TOKEN-{secrets.token_hex(12)}"
 careful = f"FROM lab/busybox\n{ways['secret, a file']}"
-for when, value in (("with the old token", token), ("with the new one", new)):
+whose = {hashlib.sha256(value.encode()).hexdigest(): name for name, value in (("old", token), ("new", new))}
+for value in (token, new):
     (context_place / "token").write_text(value)
-    build(careful, "hidden", secrets=at_hand, no_cache=when == "with the old token")
-    print(f"built {when:20}proof of the new one: {proof() == hashlib.sha256(new.encode()).hexdigest()}")
+    built = build(careful, "hidden", secrets=at_hand, no_cache=value == token)
+    print(f"steps done: {built.done}, proof of the {whose[proof()]} token")
 
 # %% [markdown]
 # The second build has done nothing. A builder recognises a step by its words and its files, the next chapter is
