@@ -23,6 +23,7 @@ functions = 60
 history_mib = 48
 
 # %%
+import contextlib
 import hashlib
 import os
 import secrets
@@ -196,12 +197,12 @@ for number in range(parts):
 
 
 # %%
-def write_main(greeting):
+def write_main(greeting, remark=""):
     """The program: it says hello, and calls every part of the library."""
     declared = "".join(f"int part_{n}(int);\n" for n in range(parts))
     called = " + ".join(f"part_{n}(1)" for n in range(parts))
     body = f'int main(void) {{ puts("{greeting}"); return ({called}) < 0; }}\n'
-    (project / "main.c").write_text(f"#include <stdio.h>\n{declared}{body}")
+    (project / "main.c").write_text(f"// {salt} {remark}\n#include <stdio.h>\n{declared}{body}")
 
 
 write_main("hello")
@@ -218,12 +219,17 @@ from labkit.engine.default import engine
 from labkit.widgets.build_progress import Notebook
 
 
-def build(directory, tag, text, **options):
-    """Build this Dockerfile in a directory, and show how it goes on."""
+def build(directory, tag, text, listener=None, **options):
+    """Build this Dockerfile in a directory; a picture shows how it goes on, where nobody else listens."""
     asked = Options(tags=(f"course-09/{tag}",), **options)
     with context.of_directory(directory, text=textwrap.dedent(text)) as files:
-        with Notebook(builder.plan(files, asked)) as listener:
-            return builder.build(engine(), files, asked, listener)
+        shown = contextlib.nullcontext(listener) if listener else Notebook(builder.plan(files, asked))
+        with shown as hear:
+            return builder.build(engine(), files, asked, hear)
+
+
+def quietly(event):
+    """A listener that shows nothing."""
 
 
 # %% [markdown]
@@ -292,6 +298,9 @@ changed_in_order = build(project, "in-order", in_order)
 
 
 # %% tags=["nbval-check-output"]
+again_in_order = build(project, "in-order", in_order, quietly)
+
+
 def made(built):
     """The steps that the cache did not have, by their instructions."""
     return [event.step.text.split()[0] for event in built.events if event.kind is Kind.DONE]
@@ -309,7 +318,11 @@ rows = ["first build", "nothing changed", "one word changed"]
 for number, (told, times) in enumerate(
     {
         "COPY . . first": [first.seconds, again.seconds, changed.seconds],
-        "what changes least first": [first_in_order.seconds, 0, changed_in_order.seconds],
+        "what changes least first": [
+            first_in_order.seconds,
+            again_in_order.seconds,
+            changed_in_order.seconds,
+        ],
     }.items()
 ):
     plot.barh([row + 0.36 * number for row in range(3)], times, height=0.33, label=told)
@@ -337,26 +350,18 @@ print(f"the same work, {ratio:.0f} times as fast")
 trial = course.scratch("trial")
 (trial / "main.c").write_text(f"// {salt}\n")
 (trial / "notes").write_text("not copied\n")
-(trial / "Dockerfile").write_text("""\
-FROM lab/busybox
-COPY main.c /
-RUN head -c 4 /dev/urandom | od -An -tx1 > /drawn
-ARG VERSION=1
-RUN echo $VERSION > /version
-""")
-
-
-def try_it(**options):
-    """Build it without a picture."""
-    asked = Options(tags=("course-09/trial",), **options)
-    with context.of_directory(trial) as files:
-        return builder.build(engine(), files, asked)
-
+draws = """\
+    FROM lab/busybox
+    COPY main.c /
+    RUN head -c 4 /dev/urandom | od -An -tx1 > /drawn
+    ARG VERSION=1
+    RUN echo $VERSION > /version
+"""
 
 # %% tags=["nbval-check-output"]
 drawn = set()
 for _ in range(3):
-    try_it()
+    build(trial, "trial", draws, quietly)
     drawn.add(labkit.run("course-09/trial", ["cat", "/drawn"]).stdout)
 print("three builds, numbers drawn:", len(drawn))
 
@@ -369,22 +374,24 @@ print("three builds, numbers drawn:", len(drawn))
 # again, and from which one on?
 
 # %%
-dockerfile = trial / "Dockerfile"
+remark = draws.replace("    FROM", "    # small and good\n    FROM")
+blanks = draws.replace("COPY ", "COPY   ")
 MAY_HAPPEN = {
-    "touch main.c": lambda: (trial / "main.c").touch(),
-    "a file that is not copied": lambda: (trial / "notes").write_text("other\n"),
-    "a comment in the Dockerfile": lambda: dockerfile.write_text("# small\n" + dockerfile.read_text()),
-    "two blanks after COPY": lambda: dockerfile.write_text(dockerfile.read_text().replace("COPY ", "COPY  ")),
-    "chmod +x main.c": lambda: (trial / "main.c").chmod(0o755),
-    "one more byte in main.c": lambda: (trial / "main.c").write_text(f"// {salt}\n\n"),
-    "--build-arg VERSION=2": lambda: None,
+    "touch main.c": (lambda: (trial / "main.c").touch(), draws),
+    "a file that is not copied": (lambda: (trial / "notes").write_text("other\n"), draws),
+    "a comment in the Dockerfile": (lambda: None, remark),
+    "blanks after COPY": (lambda: None, blanks),
+    "chmod +x main.c": (lambda: (trial / "main.c").chmod(0o755), draws),
+    "one more byte in main.c": (lambda: (trial / "main.c").write_text(f"// {salt}\n\n"), draws),
+    "--build-arg VERSION=2": (lambda: None, draws),
 }
 
 # %% tags=["nbval-check-output"]
-for what, happen in MAY_HAPPEN.items():
+for what, (happen, text) in MAY_HAPPEN.items():
     happen()
     given = {"VERSION": "2"} if "build-arg" in what else {}
-    print(f"{what:30}{' '.join(made(try_it(build_args=given))) or '·'}")
+    built = build(trial, "trial", text, quietly, build_args=given)
+    print(f"{what:30}{' '.join(made(built)) or '·'}")
 
 # %% [markdown]
 # Times, neighbours, comments and blanks do not count: nobody could see them in the image. A mode does. And a
@@ -479,8 +486,19 @@ print("the key is in:", where_is(key, "little") or "no file and no word of it")
 assert not where_is(key, "little")
 
 # %% [markdown]
-# There is a third gain, which nobody sees. `.git` changes with every commit and every `git fetch`, and so did
-# the sum of `COPY . /src`. Without a `.dockerignore` that step hardly ever hits.
+# There is a third gain, which nobody sees. **Before you run it:** a commit, that is, a change in `.git` and
+# nowhere else. What does the next build make, with a `.dockerignore` and without?
+
+# %% tags=["nbval-check-output"]
+rules = (project / ".dockerignore").read_text()
+for kind, text in {"with": rules, "without": ""}.items():
+    (project / ".dockerignore").write_text(text)
+    build(project, "little", take_all, quietly)
+    (project / ".git/HEAD").write_text(secrets.token_hex(20))
+    print(f"{kind:8} made after a commit:", made(build(project, "little", take_all, quietly)))
+
+# %% [markdown]
+# Every commit and every `git fetch` used to be a miss.
 #
 # ### A secret that the build needs
 #
@@ -505,9 +523,10 @@ by_mount = """\
 
 # %%
 (project / ".dockerignore").unlink()  # or the second could not do it at all
-build(project, "by-argument", by_argument, build_args={"TOKEN": key})
-build(project, "by-file", by_file)
-build(project, "by-mount", by_mount, secrets={"env": project / ".env"})
+build(project, "by-argument", by_argument, quietly, no_cache=True, build_args={"TOKEN": key})
+build(project, "by-file", by_file, quietly, no_cache=True)
+mounted = build(project, "by-mount", by_mount, no_cache=True, secrets={"env": project / ".env"})
+
 # %% tags=["nbval-check-output"]
 for way in ("by-argument", "by-file", "by-mount"):
     print(f"{way:12} leaves it in: {', '.join(where_is(key, way)) or 'nothing'}")
@@ -542,7 +561,7 @@ compile_stage = """\
     COPY vendor vendor
     RUN gcc -O1 -c vendor/*.c
     COPY main.c .
-    RUN gcc {how} -s -o hello main.c *.o
+    RUN gcc{how} -s -o hello main.c *.o
     {more}
     FROM scratch
     COPY --from=compile /src/hello /hello
@@ -583,7 +602,7 @@ with_libraries = build(
 )
 
 # %% tags=["nbval-ignore-output"]
-static = build(project, "static", compile_stage.format(how="-static", more="", copies=""))
+static = build(project, "static", compile_stage.format(how=" -static", more="", copies=""))
 
 # %% [markdown]
 # See where the two graphs are green: the library was compiled once, whatever stage of whatever image has asked.
@@ -624,6 +643,23 @@ assert smaller > 100
 # the shell in which *you* would look around, `/tmp`, the users' names, the certificates for TLS. Some programs
 # need some of these; then COPY them, one by one, and you know what your program needs.
 #
+# ### Where a miss ends
+#
+# *After a miss, everything misses.* There is one door in that wall, and the stages have opened it. **Before you
+# run it:** somebody writes a remark into `main.c`, which the compiler skips. How far does the miss go?
+
+# %% tags=["nbval-ignore-output"]
+write_main("good morning", remark="and good luck")
+remarked = build(project, "static", compile_stage.format(how=" -static", more="", copies=""))
+
+# %% tags=["nbval-check-output"]
+print("made:", made(remarked))
+print("the very same image:", remarked.image_id == static.image_id)
+
+# %% [markdown]
+# The program was compiled again, and came out the same, byte for byte. `COPY --from` asks for the sum of a *file*,
+# not for the way on which it came about, so it hits, and nobody has to pull a new image for a remark.
+#
 # ## Stages run side by side
 #
 # Stages form a graph, and the builder has read it before the first step. **Before you run it:** two stages
@@ -655,50 +691,50 @@ side_by_side = """\
 parallel = build(project, "parallel", side_by_side, no_cache=True)
 
 # %% [markdown]
-# Nobody needs the broken stage, so nobody builds it, and nobody learns that it is broken. (`--target broken` would
-# ask for it. Tests live in such a stage.) And the two halves, on a clock? A listener hears every event; one
-# that writes down when is all we need.
+# Nobody needs the broken stage, so nobody builds it, and nobody learns that it is broken. It has to be asked for;
+# that is where many projects keep their tests.
 
+# %% tags=["nbval-check-output"]
+from labkit.build.work import BuildFailed
+
+with course.expected_failure(BuildFailed):
+    build(project, "broken", side_by_side, quietly, target="broken")
+
+# %% [markdown]
+# And the two halves, on a clock? A listener hears every event. One that writes down when is all we need.
 
 # %%
-def on_a_clock(directory, text):
-    """Build without a cache: for each step its stage, its beginning and its end, in seconds."""
-    began, spans = time.monotonic(), []
-
-    def listen(event):
-        if event.kind is Kind.DONE:
-            now = time.monotonic() - began
-            spans.append((event.step.stage, now - event.seconds, now))
-
-    with context.of_directory(directory, text=textwrap.dedent(text)) as files:
-        builder.build(engine(), files, Options(no_cache=True), listen)
-    return spans
+spans, began = [], time.monotonic()
 
 
-spans = on_a_clock(project, side_by_side)
+def on_a_clock(event):
+    if event.kind is Kind.DONE:
+        now = time.monotonic() - began
+        spans.append((event.step.stage, now - event.seconds, now))
+
+
+timed = build(project, "parallel", side_by_side, on_a_clock, no_cache=True)
 
 # %%
 plot = figures.axes("which stage is at work", "seconds", height=2.0)
-colours = {"even": figures.BLUE, "odd": figures.ORANGE, "stage-3": figures.GREEN}
-for row, (stage, colour) in enumerate(colours.items()):
+whole = {}
+for row, (stage, colour) in enumerate(
+    {"even": figures.BLUE, "odd": figures.ORANGE, "stage-3": figures.GREEN}.items()
+):
     pieces = [(start, end - start) for name, start, end in spans if name == stage]
+    whole[stage] = min(start for start, _ in pieces), max(start + length for start, length in pieces)
     plot.broken_barh(pieces, (row - 0.35, 0.7), color=colour)
 plot.set_yticks(range(3), ["even", "odd", "the last"])
 plot.invert_yaxis()
 
 # %%
-busy = {stage: sum(end - start for name, start, end in spans if name == stage) for stage in colours}
-print(f"the stages' own times together: {sum(busy.values()):.2f} s")
-print(f"from the beginning to the end:  {max(end for _, _, end in spans):.2f} s")
-overlapping = min(max(e for n, _, e in spans if n == s) for s in ("even", "odd")) > max(
-    min(b for n, b, _ in spans if n == s) for s in ("even", "odd")
-)
-print("even and odd were at work at the same time:", overlapping)
-assert overlapping
+print(f"all steps one after the other: {sum(end - start for _, start, end in spans):.2f} s")
+print(f"from the beginning to the end: {timed.seconds:.2f} s")
+assert whole["even"][0] < whole["odd"][1] and whole["odd"][0] < whole["even"][1]  # both at once
 
 # %% [markdown]
-# Whether that saves time is up to the machine's processors. The last stage waits for both, for it copies from
-# both. (You may see it begin early: `WORKDIR` needs nobody.)
+# Both halves were at work at the same time; how much that saves is up to the machine's processors. The last stage
+# waits for both, for it copies from both. (Look closely: it began before. `WORKDIR` needs nobody.)
 #
 # ## A cache inside a step
 #
@@ -732,16 +768,14 @@ kept_objects = """\
 # %%
 def compiled(text):
     """Which files a build compiles, by what its RUN says; and how long it takes."""
-    heard = []
+    said = []
 
     def listen(event):
         if event.kind is Kind.OUTPUT:
-            heard.append(event.data)
+            said.append(event.data)
 
-    asked = Options(tags=("course-09/kept",))
-    with context.of_directory(project, text=textwrap.dedent(text)) as files:
-        built = builder.build(engine(), files, asked, listen)
-    return b"".join(heard).decode().split()[1::2], built.seconds
+    built = build(project, "kept", text, listen)
+    return b"".join(said).decode().split()[1::2], built.seconds
 
 
 # %% [markdown]
@@ -752,7 +786,7 @@ def compiled(text):
 all_files, cold_seconds = compiled(kept_objects)
 write_part(3, "with a remark")
 one_file, warm_seconds = compiled(kept_objects)
-print(f"at first {len(all_files)}, after the change {one_file}")
+print(f"at first {len(all_files)} files, after the change {one_file}")
 print(labkit.run("course-09/kept").stdout.strip())
 
 # %%

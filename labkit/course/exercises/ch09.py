@@ -215,7 +215,7 @@ def _append(file: Path, text: str) -> None:
     "09.order",
     title="Another order",
     points=3,
-    hint="for each RUN: which files does it read? COPY these just before it, and no others; and where is ARG?",
+    hint="for each RUN: which files does it read? COPY these just before it, no others; and where is ARG?",
     timeout_seconds=120,
 )
 def order(facts: Facts, answer: object) -> None:
