@@ -544,7 +544,7 @@ shades = {0: figures.BLUE, 137: figures.ORANGE}
 for field, (words, code, _) in enumerate(square.values()):
     row, column = divmod(field, 3)
     tile, shade = [column - 0.48, column + 0.48], shades.get(code, figures.GREY)
-    plot.fill_between(tile, row - 0.46, row + 0.46, color=shade, alpha=0.25)
+    plot.fill_between(tile, row - 0.46, row + 0.46, color=shade, alpha=0.16)
     told = {0: "heard it", 137: "was killed"}.get(code, code)
     lines = [*textwrap.wrap(shlex.join(words), 29), f"— {told}"]
     plot.text(column, row, "\n".join(lines), ha="center", va="center", color=figures.GREY, family="monospace")
@@ -771,6 +771,7 @@ def find_everywhere(image, secret):
     config = store.config(paths, image)
     found = ["Env"] * any(secret in line for line in config.run.env)
     found += ["history"] * any(secret in step.created_by for step in config.history)
+    found += ["config"] * (not found and secret.encode() in config.encode())
     for layer in image.layers:
         top = store.layer_directory(paths, layer)
         for file in store.walk(top):
@@ -841,25 +842,28 @@ for value in (token, new):
 # ## When it goes wrong
 #
 # A message of a builder should say three things: the file with the line, the instruction, the reason. **Before
-# you run it:** the errors are on three different levels. Which of these are found before anything has run?
+# you run it:** each of the four has a step that is right, and then a mistake. Which mistake is found before the
+# first step has run?
 
 # %% tags=["nbval-check-output"]
 from labkit.errors import LabkitError
 
 mistakes = (
-    "FROM lab/busybox\nRUN sleep 0.1\n\nCOPPY menu.txt /srv/",
-    "FROM lab/busybox\nRUN --mount=type=secrets,id=token true",
-    "FROM lab/busybox\nCOPY menu.text /srv/",
-    "FROM lab/busybox\nRUN echo preparing && \\\n    wc -l /srv/menu.txt",
+    "COPPY menu.txt /srv/",
+    "RUN --mount=type=secrets,id=token true",
+    "COPY menu.text /srv/",
+    "RUN echo preparing && \\\n    wc -l /srv/menu.txt",
 )
-for text in mistakes:
+for line in mistakes:
+    told = []
     with course.expected_failure(LabkitError):
-        build(text)
+        build("FROM lab/busybox\nRUN true\n\n" + line, listener=told.append)
+    print("steps that were through by then:", sum(event.kind in ("done", "cached") for event in told))
 
 # %% [markdown]
-# The first is a matter of reading: the whole file is parsed before the first step, and nobody waits for a typing
-# error on line 90. The others come when their step's turn comes. Of a `RUN` you also get the last lines that it
-# has said, and its exit code, which the chapter on containers taught you to read.
+# The first: the whole file is parsed before anything runs, so nobody waits for a typing error on line 90. The
+# others come when their step's turn comes. Of a `RUN` you also get its exit code, and the last lines that it has
+# said.
 #
 # # Exercises
 #

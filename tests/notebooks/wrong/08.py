@@ -247,3 +247,17 @@ USER app
 ENTRYPOINT ["/srv/app/serve"]
 CMD ["--port", "8080"]
 """
+
+# %% 08.dockerfile: hands the words on, and keeps the shell as process 1
+dockerfile_text = """
+FROM lab/busybox
+RUN echo 'app:x:4242:4242::/srv/app:/bin/sh' >> /etc/passwd
+WORKDIR /srv/app
+COPY serve .
+RUN --mount=type=secret,id=token sha256sum < /run/secrets/token > token.sha256 && chown app .
+ENV MODE=production
+LABEL org.opencontainers.image.title=serve
+USER app
+ENTRYPOINT ["/bin/sh", "-c", "/srv/app/serve \\"$@\\"; true", "sh"]
+CMD ["--port", "8080"]
+"""
