@@ -2,6 +2,19 @@
 
 const SIGNS = { base: "base", cached: "from the cache", done: "made now", running: "running", waiting: "waiting", failed: "failed", unused: "not needed" };
 
+function curve(x1, y1, x2, y2) {
+  const bend = (x1 + x2) / 2;
+  return `C${bend},${y1} ${bend},${y2} ${x2},${y2}`;
+}
+
+const straight = (from, to) => `M${from.right},${from.middle} ${curve(from.right, from.middle, to.left - 5, to.middle)}`;
+
+// Over the lanes in between it runs where no card is: in the gap below the row that it comes from.
+function around(from, to) {
+  const [gap, out, back] = [from.bottom + 3.5, from.right + 20, to.left - 24];
+  return `M${from.right},${from.middle} ${curve(from.right, from.middle, out, gap)} L${back},${gap} ${curve(back, gap, to.left - 5, to.middle)}`;
+}
+
 function render({ model, el }) {
   const root = html("div", { class: "labkit lk-build", "data-lm-suppress-shortcuts": "true" });
   const arrows = drawn("svg", { class: "lk-arrows", "aria-hidden": "true" });
@@ -50,16 +63,17 @@ function render({ model, el }) {
     const ground = field.getBoundingClientRect();
     arrows.setAttribute("width", field.scrollWidth);
     arrows.setAttribute("height", field.scrollHeight);
-    const place = (box) => ({ left: box.left - ground.left + field.scrollLeft, right: box.right - ground.left + field.scrollLeft, middle: box.top - ground.top + box.height / 2 });
+    const place = (box) => ({ left: box.left - ground.left + field.scrollLeft, right: box.right - ground.left + field.scrollLeft, middle: box.top - ground.top + box.height / 2, bottom: box.bottom - ground.top });
     const lines = [];
+    const stages = model.get("stages");
     model.get("steps").forEach((step, number) => {
       for (const title of step.takes_from) {
         const source = [...field.querySelectorAll(".lk-lane")].find((lane) => lane.dataset.stage === title)?.querySelector(".lk-step:last-of-type");
         const goal = field.querySelector(`[data-step="${number}"]`);
         if (!source || !goal || title === step.stage) continue;
         const [from, to] = [place(source.getBoundingClientRect()), place(goal.getBoundingClientRect())];
-        const bend = (from.right + to.left) / 2;
-        lines.push(drawn("path", { class: "lk-arrow", d: `M${from.right},${from.middle} C${bend},${from.middle} ${bend},${to.middle} ${to.left - 5},${to.middle}` }),
+        const across = stages.indexOf(step.stage) - stages.indexOf(title) > 1;
+        lines.push(drawn("path", { class: "lk-arrow", d: across ? around(from, to) : straight(from, to) }),
           drawn("path", { class: "lk-tip", d: `M${to.left - 7},${to.middle - 4} L${to.left},${to.middle} L${to.left - 7},${to.middle + 4} Z` }));
       }
     });

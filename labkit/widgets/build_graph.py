@@ -249,7 +249,10 @@ def draw(drawing: svg.Drawing, stages: Sequence[str], steps: Sequence[dict[str, 
     for step, (x, y) in zip(steps, places, strict=True):
         for title in step["takes_from"]:
             if title in lanes and title != step["stage"]:
-                _draw_arrow(drawing, lanes[title] + width, TOP + ROW * counts[title] - ROW / 2 - 4, x, y + 16)
+                across = list(lanes).index(step["stage"]) - list(lanes).index(title) > 1
+                _draw_arrow(
+                    drawing, (lanes[title] + width, TOP + ROW * counts[title] - 24), (x, y + 16), across
+                )
     for step, (x, y) in zip(steps, places, strict=True):
         _draw_card(drawing, step, x, y, width)
     bottom = TOP + ROW * max(counts.values(), default=0) + 18
@@ -272,10 +275,22 @@ def _draw_card(drawing: svg.Drawing, step: dict[str, Any], x: float, y: float, w
     drawing.text(x + 8, y + 27, figures, "f-soft small", room=width - 14)
 
 
-def _draw_arrow(drawing: svg.Drawing, x1: float, y1: float, x2: float, y2: float) -> None:
-    middle = (x1 + x2) / 2
-    path = f"M{x1:.1f},{y1:.1f} C{middle:.1f},{y1:.1f} {middle:.1f},{y2:.1f} {x2 - 5:.1f},{y2:.1f}"
-    drawing.add("path", d=path, kind="none s-soft", stroke_width=1.5)
+def _draw_arrow(
+    drawing: svg.Drawing, start: tuple[float, float], end: tuple[float, float], across: bool
+) -> None:
+    """Over the lanes in between it runs where no card is: in the gap below the row that it comes from."""
+    (x1, y1), (x2, y2) = start, end
+    path = f"M{x1:.1f},{y1:.1f} "
+    if across:
+        out, gap = x1 + GAP / 2, y1 + ROW / 2
+        path += f"{_curve(x1, y1, out, gap)} L{x2 - GAP / 2 - 4:.1f},{gap:.1f} "
+        x1, y1 = x2 - GAP / 2 - 4, gap
+    drawing.add("path", d=path + _curve(x1, y1, x2 - 5, y2), kind="none s-soft", stroke_width=1.5)
     drawing.add(
         "path", d=f"M{x2 - 7:.1f},{y2 - 4:.1f} L{x2:.1f},{y2:.1f} L{x2 - 7:.1f},{y2 + 4:.1f} Z", kind="f-soft"
     )
+
+
+def _curve(x1: float, y1: float, x2: float, y2: float) -> str:
+    middle = (x1 + x2) / 2
+    return f"C{middle:.1f},{y1:.1f} {middle:.1f},{y2:.1f} {x2:.1f},{y2:.1f}"

@@ -168,3 +168,12 @@ def test_outside_a_notebook_the_build_goes_on_all_the_same(monkeypatch):
     monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
     with Notebook(planned("FROM a")) as listener:
         listener(Event(kind=Kind.BUILT, text="x"))
+
+
+def test_an_arrow_over_a_lane_runs_where_no_card_is():
+    near, far = (
+        BuildGraph.of(planned(f"FROM a AS one\nRUN x\nFROM b AS two\nRUN y\nFROM c\nCOPY --from={name} p q"))
+        for name in ("two", "one")
+    )
+
+    assert near.picture().count(" L") + 1 == far.picture().count(" L")
