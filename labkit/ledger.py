@@ -16,7 +16,7 @@ from pathlib import Path
 from labkit.errors import Invalid
 from labkit.paths import Paths
 
-KINDS = ("process", "marked", "mount", "cgroup", "link", "netns", "nft", "tree", "loop")
+KINDS = ("process", "marked", "mount", "cgroup", "link", "netns", "nft", "element", "tree", "loop")
 """What can be written down; labkit.undo says how each is removed, and what its name is."""
 
 MARK = "LABKIT_OWNER"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from labkit.kernel import cgroups, mounts, process, trees
+from labkit.kernel import cgroups, interfaces, mounts, nft, process, trees
 from labkit.ledger import MARK, Entry
 
 
@@ -69,7 +69,7 @@ def _remove_cgroup(entry: Entry) -> bool:
 
 
 def _remove_link(entry: Entry) -> bool:
-    return _tool("ip", "link", "show", "dev", entry.name) and _must("ip", "link", "delete", "dev", entry.name)
+    return interfaces.delete(entry.name)
 
 
 def _remove_netns(entry: Entry) -> bool:
@@ -79,6 +79,11 @@ def _remove_netns(entry: Entry) -> bool:
 def _remove_table(entry: Entry) -> bool:
     family, _, table = entry.name.partition(" ")
     return _tool("nft", "list", "table", family, table) and _must("nft", "delete", "table", family, table)
+
+
+def _remove_element(entry: Entry) -> bool:
+    family, table, collection, element = entry.name.split(" ", 3)
+    return nft.remove_element(family, table, collection, element)
 
 
 def _remove_tree(entry: Entry) -> bool:
@@ -111,6 +116,7 @@ UNDO: dict[str, Callable[[Entry], bool]] = {
     "link": _remove_link,  # name: the interface
     "netns": _remove_netns,  # name: below /run/netns
     "nft": _remove_table,  # name: family and table
+    "element": _remove_element,  # name: family, table, set or map, and the element with its value
     "tree": _remove_tree,  # name: a directory or file
     "loop": _detach_loop,  # name: the file that a loop device makes a disk of
 }

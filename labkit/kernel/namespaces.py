@@ -4,12 +4,16 @@ Chapter 2. namespaces(7), unshare(2), setns(2), user_namespaces(7), time_namespa
 """
 
 import os
+import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntFlag
 from pathlib import Path
+from typing import TypeVar
 
 from labkit.kernel import libc, trace
+
+T = TypeVar("T")
 
 
 class Namespace(IntFlag):
@@ -82,6 +86,30 @@ def enter_path(path: "os.PathLike[str] | str", kind: Namespace) -> None:
         libc.call("setns", descriptor, int(kind), said=f"{kind.oci} namespace {path}", path=path)
     finally:
         os.close(descriptor)
+
+
+def in_network(descriptor: int, work: Callable[[], T]) -> T:
+    """Call `work` inside a network namespace, from a thread that lives no longer than that.
+
+    A network namespace is a thread's own, setns(2), so the other threads stay
+    where they are; and what `work` opens there stays open everywhere.
+    """
+    outcome: list[T] = []
+    failures: list[BaseException] = []
+
+    def move_and_work() -> None:
+        try:
+            libc.call("setns", descriptor, int(Namespace.NETWORK), said="a thread into a network namespace")
+            outcome.append(work())
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=move_and_work)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return outcome[0]
 
 
 def identity(pid: "int | str", kind: Namespace) -> int:
