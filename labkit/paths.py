@@ -56,6 +56,11 @@ class Paths:
         return self.root / "volumes"
 
     @property
+    def networks(self) -> Path:
+        """One JSON record for each network, named by its id."""
+        return self.root / "networks"
+
+    @property
     def cache(self) -> Path:
         """What can be made again: kernels and packages for the chapters."""
         return self.root / "cache"
@@ -66,6 +71,11 @@ class Paths:
         return self.run / "containers"
 
     @property
+    def endpoints(self) -> Path:
+        """One directory for each network that was used since boot: who is on it, with which addresses."""
+        return self.run / "networks"
+
+    @property
     def ledger(self) -> Path:
         """One file for each owner of kernel objects."""
         return self.run / "ledger"
@@ -74,7 +84,7 @@ class Paths:
         """Make the directories, readable by root alone."""
         private = (
             self.images, self.names, self.blobs, self.containers,
-            self.volumes, self.cache, self.bundles, self.ledger,
+            self.volumes, self.cache, self.bundles, self.ledger, self.networks, self.endpoints,
         )  # fmt: skip
         for directory in (*private, self.layers):
             directory.mkdir(parents=True, exist_ok=True)

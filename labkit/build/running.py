@@ -17,6 +17,7 @@ from labkit.engine.attached import Hearer
 from labkit.engine.containers import Record
 from labkit.engine.engine import Engine
 from labkit.engine.mount import Mount
+from labkit.engine.networking import Networking
 from labkit.errors import StartFailed
 from labkit.runtime.spec import MOUNTS, NO_LIMITS
 
@@ -78,14 +79,14 @@ def run(
         limits=NO_LIMITS,
         created_at=time.time(),
         mounts=(*_own_files(bundle, command), *command.mounts),
-        network=command.network,
+        networking=Networking(mode=command.network, has_files=False),  # it brings its own
     )
-    with starting.prepared(engine.paths, record, kept=False) as held:
+    with starting.prepared(engine.paths, record, kept=False) as ready:
         _write_files(bundle, command)
         result = attached.run(
             engine.launcher,
             starting.request(engine.paths, record, attached=True),
-            first_files=[held],
+            first_files=[ready.held],
             hearer=hearer,
             stop=stop,
         )

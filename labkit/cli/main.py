@@ -17,6 +17,7 @@ VERBS = {
     "url": "labkit.cli.lab",
     "image": "labkit.cli.image",
     "volume": "labkit.cli.volume",
+    "network": "labkit.cli.network",
     "course": "labkit.cli.course",
     "reset": "labkit.cli.reset",
     "build": "labkit.cli.build",

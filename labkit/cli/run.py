@@ -6,6 +6,7 @@ Chapter 6. The options are those of docker-run(1) that the engine has.
 import re
 import sys
 import time
+from typing import Any
 
 import click
 
@@ -44,6 +45,18 @@ class Bytes(click.ParamType[int]):
 @click.option("--mount", "mounts", multiple=True, help="type=bind|volume|tmpfs,source=…,target=…,readonly")
 @click.option("--tmpfs", multiple=True, help="target[:size=64m,mode=700,…]: a file system in memory.")
 @click.option("--volumes-from", multiple=True, help="A container whose mounts it gets too, or container:ro.")
+@click.option("--network", default="bridge", show_default=True, help="A network, host, none, container:NAME.")
+@click.option(
+    "-p", "--publish", multiple=True, help="[[address:]host port:]container port[/udp]; again for more."
+)
+@click.option("--network-alias", "network_aliases", multiple=True, help="A further name on its network.")
+@click.option("--ip", default="", help="Its address on its network.")
+@click.option("--ip6", default="", help="Its address of IPv6.")
+@click.option("--mac-address", default="", help="Its hardware address, such as 02:42:ac:11:00:02.")
+@click.option("--dns", multiple=True, help="A name server to ask instead of the host's.")
+@click.option("--dns-search", multiple=True, help="A domain in which short names are looked for.")
+@click.option("--dns-option", "dns_options", multiple=True, help="An option of resolv.conf(5).")
+@click.option("--add-host", "extra_hosts", multiple=True, help="name:address for its /etc/hosts.")
 @click.argument("image")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
@@ -63,9 +76,11 @@ def run(
     volumes_from: tuple[str, ...],
     image: str,
     command: tuple[str, ...],
+    **of_networks: Any,  # as networking.Options has them
 ) -> None:
     """Run a command in a new container."""
     options: Options = {
+        **of_networks,  # type: ignore[typeddict-item]  # click gives what was declared above
         "limits": Limits(memory_bytes=memory, cpus=cpus, processes=pids_limit),
         "env": dict(_pair(line) for line in env),
         "working_directory": workdir,

@@ -4,10 +4,11 @@ Chapter 10. The verbs and options are those of docker-volume(1) that the engine 
 """
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 
 import click
 
+from labkit.cli import words
 from labkit.engine import volumes
 from labkit.engine.default import engine
 from labkit.engine.volumes import Volume
@@ -29,12 +30,7 @@ def _paths() -> Paths:
 @click.argument("name", default="")
 def create(name: str, labels: tuple[str, ...]) -> None:
     """Make a volume and print its name; one that is there is left as it is."""
-    click.echo(volumes.create(_paths(), name, labels=dict(_pair(text) for text in labels)).name)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, _, value = text.partition("=")
-    return key, value
+    click.echo(volumes.create(_paths(), name, labels=dict(words.pair(text) for text in labels)).name)
 
 
 @volume.command("ls")
@@ -95,9 +91,8 @@ def inspect(names: tuple[str, ...]) -> None:
 
 
 def _described(one: Volume) -> dict[str, object]:
-    made = datetime.fromtimestamp(one.created_at, UTC)
     return {
-        "CreatedAt": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "CreatedAt": words.moment(one.created_at),
         "Driver": "local",
         "Labels": one.labels,
         "Mountpoint": str(volumes.directory(_paths(), one.name)),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import click
 
@@ -28,6 +29,19 @@ def ago(seconds: float, now: float | None = None) -> str:
         if past >= 2 * length:
             return f"{past / length:.0f} {unit} ago"
     return f"{max(0.0, past):.0f} seconds ago"
+
+
+def pair(text: str) -> tuple[str, str]:
+    """NAME=value, as labels and options are given."""
+    name, _, value = text.partition("=")
+    if not name:
+        raise click.BadParameter(f"{text!r} is not NAME=value")
+    return name, value
+
+
+def moment(seconds: float) -> str:
+    """A time that is counted from 1970, as RFC 3339 writes it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -292,8 +292,18 @@ def reset(number: str | None = None) -> list[str]:
         owners = {Course.from_environment().chapter(number).owner}
     removed = [line for owner in sorted(owners) for line in _undo(paths, owner)] + _sweep(paths)
     if number is None:
+        removed += _take_down_networks(paths)
         cgroups.remove_home()  # empty by now, unless containers run that no chapter made
     return removed
+
+
+def _take_down_networks(paths: Paths) -> list[str]:
+    """Bridges and rules stay between containers; a reset takes them away."""
+    if not any(ledger.owner.startswith(("network-", "firewall")) for ledger in Ledger.all(paths)):
+        return []
+    from labkit.network import connections
+
+    return connections.take_down_unused(paths)
 
 
 def _sweep(paths: Paths) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from labkit.errors import LabkitError, StartFailed
 from labkit.kernel import process, trace
 from labkit.runtime import handshake
+from labkit.runtime.handshake import Message
 from labkit.runtime.launcher import Launcher
 from labkit.runtime.monitor import Event
 from labkit.runtime.request import Exec, Run
@@ -63,6 +64,7 @@ class Session:
     ended: dict[str, Any] = field(default_factory=dict)
     hearer: Hearer | None = None
     stop: int = -1
+    on_born: Callable[[int], None] | None = None
 
 
 def run(
@@ -74,17 +76,19 @@ def run(
     timeout_seconds: float | None = None,
     hearer: Hearer | None = None,
     stop: int = -1,
+    on_born: Callable[[int], None] | None = None,
 ) -> Result:
     """Start it and wait.
 
     StartFailed where it did not start, TimedOut with the output so far where
     it took longer than it was given. A `hearer` gets the output as it comes,
     and the result none. Once the descriptor `stop` can be read, the command is
-    killed, and Stopped raised.
+    killed, and Stopped raised. Where the request waits, `on_born` is called with
+    the pid, and only then the command runs.
     """
     began = time.monotonic()
     with _open(launcher, request, first_files, stdin) as session:
-        session.hearer, session.stop = hearer, stop
+        session.hearer, session.stop, session.on_born = hearer, stop, on_born
         late = _follow(session, None if timeout_seconds is None else began + timeout_seconds)
     stdout, stderr = (bytes(data).decode(errors="replace") for data in session.outputs.values())
     if not session.ended:
@@ -126,12 +130,12 @@ def _open(
     try:
         yield Session(ours, {out_read: bytearray(), error_read: bytearray()})
     finally:
-        _end(ours)
+        end(ours)
         os.close(out_read)
         os.close(error_read)
 
 
-def _end(report: socket.socket) -> None:
+def end(report: socket.socket) -> None:
     """Say that nobody waits any more, and see that the container is gone: what follows removes its files."""
     report.settimeout(_END_SECONDS)
     with contextlib.suppress(OSError):
@@ -190,11 +194,21 @@ def _take(session: Session, descriptor: int) -> bool:
     trace.extend(message["trace"])
     if message["message"] == Event.FAILED:
         raise StartFailed(message["text"], exit_code=message["exit_code"])
-    if message["message"] == Event.STARTED:
+    if message["message"] == Event.BORN:
+        go_on(session.report, message["pid"], session.on_born)
+    elif message["message"] == Event.STARTED:
         session.started = message
     else:
         session.ended = message
     return not session.ended
+
+
+def go_on(report: socket.socket, pid: int, on_born: Callable[[int], None] | None) -> None:
+    """Do what a container waits for, and let it run."""
+    if on_born:
+        on_born(pid)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end is told by the monitor
+        handshake.send(report, Message.GO)
 
 
 def _hear(session: Session, descriptor: int) -> bool:

@@ -10,10 +10,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from labkit.engine import attached, containers, starting, storage
 from labkit.engine.attached import Result
 from labkit.engine.containers import Record
+from labkit.engine.starting import Prepared
 from labkit.errors import Conflict, Invalid, NotFound, StartFailed, Unsupported
 from labkit.kernel import cgroups, process, trace, trees
 from labkit.kernel.cgroup_usage import Usage
@@ -92,6 +94,7 @@ class Container:
         """Run its command in the background. What it wrote in an earlier life is still there."""
         with self._alone():
             status.check_move(self.name, self.status, Status.RUNNING)
+            self.record = containers.load(self._paths, self.id)  # it may be on other networks since
             with storage.ready(self._paths, self.record, None, kept=True):
                 self._start()
 
@@ -112,21 +115,34 @@ class Container:
             os.close(descriptor)
 
     def _start(self) -> None:
-        ours, theirs = handshake.pair()
-        with ours, starting.prepared(self._paths, self.record, kept=True) as held:
-            nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-            try:
-                with theirs:
-                    request = starting.request(self._paths, self.record, attached=False)
-                    self._launcher.send(request, [theirs.fileno(), held, nothing, nothing, nothing])
-            finally:
-                os.close(nothing)
-            answer = handshake.receive(ours)
+        with starting.prepared(self._paths, self.record, kept=True) as ready:
+            answer = self._ask_for_a_start(ready)
         if answer is None:
             raise StartFailed(f"the monitor of container {self.name} was killed")
         trace.extend(answer["trace"])
         if answer["message"] == Event.FAILED:
             raise StartFailed(answer["text"], exit_code=answer["exit_code"])
+
+    def _ask_for_a_start(self, ready: Prepared) -> dict[str, Any] | None:
+        """The monitor's answer; None where it was killed. What fails here leaves no monitor behind."""
+        ours, theirs = handshake.pair()
+        nothing = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            with theirs:
+                request = starting.request(self._paths, self.record, attached=False)
+                self._launcher.send(request, [theirs.fileno(), ready.held, nothing, nothing, nothing])
+            answer = handshake.receive(ours)
+            if answer is not None and answer["message"] == Event.BORN:
+                trace.extend(answer["trace"])
+                attached.go_on(ours, answer["pid"], ready.on_born)
+                answer = handshake.receive(ours)
+        except BaseException:
+            attached.end(ours)
+            raise
+        finally:
+            ours.close()
+            os.close(nothing)
+        return answer
 
     def kill(self, number: int | str = signal.SIGKILL) -> None:
         """Send its first process a signal, by number or by name with or without SIG."""

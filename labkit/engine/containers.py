@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from labkit import records
+from labkit.engine import networking
 from labkit.engine.mount import Mount
+from labkit.engine.networking import NO_NETWORK, Networking
 from labkit.errors import Conflict, Invalid, NotFound
 from labkit.kernel.limits import IoLimit, Limits
 from labkit.paths import Paths
@@ -40,7 +42,7 @@ class Record:
     created_at: float
     labels: dict[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()  # in the order in which they are made
-    network: str = "none"  # or host: the host's own interfaces
+    networking: Networking = NO_NETWORK
     image_id: str = ""  # whatever the image's name has come to mean since
 
     @property
@@ -70,7 +72,8 @@ def load(paths: Paths, container_id: str) -> Record:
     limits = found.pop("limits")
     io = tuple(IoLimit(**row) for row in limits.pop("io"))
     mounts = tuple(Mount(**_with_tuples(row)) for row in found.pop("mounts", ()))
-    return Record(**_with_tuples(found), limits=Limits(**limits, io=io), mounts=mounts)
+    told = networking.rows(found.pop("networking", {}))
+    return Record(**_with_tuples(found), limits=Limits(**limits, io=io), mounts=mounts, networking=told)
 
 
 def _with_tuples(row: dict[str, Any]) -> dict[str, Any]:

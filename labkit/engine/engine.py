@@ -60,14 +60,15 @@ class Engine:
         with lock.shared(self.paths):  # its layers stay, whoever removes the image meanwhile
             record = starting.new_record(self.paths, image, command, owner=self.owner, **options)
             with (
-                starting.prepared(self.paths, record, kept=False) as held,
+                starting.prepared(self.paths, record, kept=False) as ready,
                 starting.no_space_is_named(self.paths.root),
                 storage.ready(self.paths, record, starting.ledger_of(self.paths, record), kept=False),
             ):
                 return attached.run(
                     self.launcher,
                     starting.request(self.paths, record, attached=True),
-                    first_files=[held],
+                    first_files=[ready.held],
+                    on_born=ready.on_born,
                     stdin=stdin,
                     timeout_seconds=timeout_seconds,
                 )

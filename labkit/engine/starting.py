@@ -6,17 +6,20 @@ Chapter 6. The bundle is a real one (config.md of runtime-spec 1.2), so runc and
 import dataclasses
 import errno
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Unpack
 
 from labkit import records
-from labkit.engine import containers, storage
+from labkit.engine import containers, networking, storage
 from labkit.engine.containers import Record
 from labkit.engine.mount import Mount
-from labkit.errors import Invalid, LabkitError
+from labkit.engine.networking import Plugs
+from labkit.errors import Conflict, Invalid, LabkitError
 from labkit.images import base, store
 from labkit.images.overlay import Overlay
 from labkit.kernel import cgroups, trace, trees
@@ -24,6 +27,7 @@ from labkit.kernel.limits import Limits
 from labkit.kernel.namespaces import Namespace
 from labkit.ledger import Ledger
 from labkit.paths import Paths
+from labkit.runtime import status
 from labkit.runtime.request import Run
 from labkit.runtime.spec import NAMESPACES, NO_LIMITS, Spec
 
@@ -31,7 +35,7 @@ OWNER_LABEL = "labkit.owner"
 """Says for whom a container was made, such as a chapter, so that a reset finds it."""
 
 
-class Options(TypedDict, total=False):
+class Options(networking.Options, total=False):
     """What can be asked for, with the image's own values where nothing is."""
 
     limits: Limits
@@ -44,6 +48,7 @@ class Options(TypedDict, total=False):
     volumes: Sequence[str]  # as after docker run -v: "name:/inside", "/of/the/host:/inside:ro"
     tmpfs: Mapping[str, str]  # where, and options of tmpfs(5): {"/run": "size=16m"}
     volumes_from: Sequence[str]  # containers, "name" or "name:ro"
+    network: str  # bridge, a network's name, host, none (where nothing is said), container:NAME
 
 
 def new_record(
@@ -63,13 +68,15 @@ def new_record(
     volumes: Sequence[str] = (),
     tmpfs: Mapping[str, str] | None = None,
     volumes_from: Sequence[str] = (),
+    network: str = "none",
+    **of_networks: Unpack[networking.Options],
 ) -> Record:
     """A container as asked for; nothing is made, and what makes no sense is refused."""
     if isinstance(command, str):
         raise Invalid(f"the command is a list of words, not {command!r}", hint='["sh", "-c", …] for a shell')
     image = base.get(paths, image_name)
     container_id = containers.new_id()
-    hostname = hostname or container_id[:12]
+    hostname = hostname or (socket.gethostname() if network == "host" else container_id[:12])
     variables = dict(line.split("=", 1) for line in image.env) | {"HOSTNAME": hostname} | dict(env or {})
     record = Record(
         id=container_id,
@@ -87,9 +94,17 @@ def new_record(
         created_at=time.time(),
         labels={OWNER_LABEL: owner} if owner else {},
         mounts=storage.plan(paths, image, asked=mounts, texts=volumes, tmpfs=tmpfs, others=volumes_from),
+        networking=networking.plan(paths, _mode(paths, network), **of_networks),
     )
     spec_of(record)  # it checks the values
     return record
+
+
+def _mode(paths: Paths, network: str) -> str:
+    """The mode; another container by its id, whatever it will be called."""
+    if not network.startswith(networking.OTHERS):
+        return network
+    return networking.OTHERS + containers.find(paths, network.removeprefix(networking.OTHERS)).id
 
 
 def _with_swap_as_docker(limits: Limits) -> Limits:
@@ -101,8 +116,9 @@ def _with_swap_as_docker(limits: Limits) -> Limits:
     return dataclasses.replace(limits, memory_swap_bytes=2 * limits.memory_bytes)
 
 
-def spec_of(record: Record) -> Spec:
-    """What the runtime is told."""
+def spec_of(record: Record, *, files: Sequence[Mount] = (), network_path: str = "") -> Spec:
+    """What the runtime is told; `files` are mounted where the container did not ask for something else."""
+    taken = {one.target for one in record.mounts}
     return Spec(
         args=record.args,
         env=record.env,
@@ -110,8 +126,9 @@ def spec_of(record: Record) -> Spec:
         user=record.user,
         hostname=record.hostname,
         read_only=record.read_only,
-        mounts=storage.standard_and(record.mounts),
-        namespaces=NAMESPACES & ~Namespace.NETWORK if record.network == "host" else NAMESPACES,
+        mounts=storage.standard_and((*record.mounts, *(one for one in files if one.target not in taken))),
+        namespaces=NAMESPACES & ~Namespace.NETWORK if record.networking.mode == "host" else NAMESPACES,
+        network_path=network_path,
         cgroup=cgroup_of(record),
         limits=record.limits,
     )
@@ -134,15 +151,28 @@ def make_directories(place: Path) -> None:
     (place / "work").mkdir(mode=0o700)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A bundle that is ready to be started."""
+
+    held: int  # a descriptor of its ledger, that keeps it from being undone
+    plugs: Plugs  # its addresses are reserved, its cables not there yet
+
+    def on_born(self, pid: int) -> None:
+        """To be called with the process that waits for its network."""
+        self.plugs.connect(pid)
+
+
 @contextmanager
-def prepared(paths: Paths, record: Record, *, kept: bool) -> Iterator[int]:
-    """Make the bundle and, for a container that is not kept, its directories. Yields the held ledger.
+def prepared(paths: Paths, record: Record, *, kept: bool) -> Iterator[Prepared]:
+    """Make the bundle and, for a container that is not kept, its directories.
 
     A container that is not kept is over at the end of the block. The monitor of
     one that is kept holds the ledger too, until its end; what fails before there
     is a monitor is undone here.
     """
     ledger = ledger_of(paths, record)
+    plugs = Plugs(paths, record.networking, ledger, record.id, record.name)
     place, bundle = containers.directory(paths, record.id), containers.bundle(paths, record.id)
     held = ledger.hold()
     try:
@@ -154,12 +184,16 @@ def prepared(paths: Paths, record: Record, *, kept: bool) -> Iterator[int]:
                 make_directories(place)
             bundle.mkdir(mode=0o700, exist_ok=kept)
             (bundle / "rootfs").mkdir(exist_ok=kept)
-            records.save(bundle / "config.json", spec_of(record).oci(), durable=False)
-        yield held
+            plugs.reserve()
+            records.save(bundle / "config.json", _spec_at_start(paths, record, plugs).oci(), durable=False)
+        yield Prepared(held, plugs)
         if not kept:
             trees.remove(bundle)
             trees.remove(place)
-            ledger.close()
+            if plugs.endpoints:
+                ledger.undo()
+            else:
+                ledger.close()
     except BaseException:
         os.close(held)
         with ledger.abandoned() as ours:  # a monitor that holds it undoes it
@@ -167,6 +201,27 @@ def prepared(paths: Paths, record: Record, *, kept: bool) -> Iterator[int]:
                 ledger.undo()
         raise
     os.close(held)
+
+
+def _spec_at_start(paths: Paths, record: Record, plugs: Plugs) -> Spec:
+    """With the files that speak of networks, as they are at this start."""
+    mode = record.networking.mode
+    if mode == "none" or not record.networking.has_files:
+        return spec_of(record)
+    if mode.startswith(networking.OTHERS):
+        other = mode.removeprefix(networking.OTHERS)
+        state = status.load(containers.bundle(paths, other))
+        if state.status not in (status.Status.RUNNING, status.Status.PAUSED):
+            raise Conflict(f"cannot join network of a non running container: {other}")
+        place = containers.directory(paths, other)
+        path = f"/proc/{state.pid}/ns/net"
+    else:
+        place, path = containers.directory(paths, record.id), ""
+        networking.write_files(place, record.networking, record.hostname, plugs.endpoints)
+    files = [
+        Mount.bind(source, target) for source, target in networking.files(place) if Path(source).exists()
+    ]
+    return spec_of(record, files=files, network_path=path)
 
 
 def request(paths: Paths, record: Record, *, attached: bool) -> Run:
@@ -189,6 +244,7 @@ def request(paths: Paths, record: Record, *, attached: bool) -> Run:
         mounts=(overlay.plan(bundle / "rootfs"),),
         attached=attached,
         log="" if attached else str(place / "log.json"),
+        waits=record.networking.has_cables,
         trace=trace.listening(),
     )
 

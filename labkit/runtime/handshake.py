@@ -3,6 +3,7 @@
       monitor (host)                      init (inside)
            │   ── clone3 ──────────────────►  │ waits, perhaps for long: it is born before it is needed
            │   ── ORDER, stdio ────────────►  │ join the cgroup, build and enter the root
+           │   ── GO ──────────────────────►  │ only where the order says so: somebody plugs in a network
            │  ◄──────────────────── READY ──  │ with the operations it traced
            │  ◄──────────── socket closes ──  │ the command runs
 
@@ -30,6 +31,7 @@ class Message(StrEnum):
     """What the two sides can say."""
 
     ORDER = "order"
+    GO = "go"
     READY = "ready"
     FAILED = "failed"
 

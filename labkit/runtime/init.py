@@ -41,6 +41,7 @@ class Birth:
     hierarchies: list[Hierarchy]
     first_mounts: Sequence[PlannedMount] = ()  # such as the overlay that is the root
     trees: Mapping[int, int] = field(default_factory=dict)  # the sources of bind mounts, outside.take
+    waits: bool = False  # for a GO before the command
     user: users.User = users.User(0, 0, (), "/")  # noqa: RUF009 (a frozen value)
 
     @property
@@ -53,6 +54,12 @@ def stand_alone(_: Birth) -> None:
     """End with the monitor, and take no signal meant for its session."""
     process.die_with_parent()
     os.setsid()
+
+
+def join_namespaces(birth: Birth) -> None:
+    """Those that are there already, such as the network of another container."""
+    for kind, path in spec.namespaces_to_join(birth.config).items():
+        namespaces.enter_path(path, kind)
 
 
 def join_cgroup(birth: Birth) -> None:
@@ -85,6 +92,12 @@ def set_names(birth: Birth) -> None:
             socket.sethostname(birth.config["hostname"])
     if Namespace.NETWORK in birth.kinds:
         interfaces.bring_up("lo")
+
+
+def await_network(birth: Birth) -> None:
+    """What the command finds must be there before it looks."""
+    if birth.waits and handshake.receive(birth.peer) is None:
+        os._exit(125)  # the monitor is gone
 
 
 def make_workplace(birth: Birth) -> None:
@@ -152,10 +165,12 @@ def refuse_privileges(birth: Birth) -> None:
 
 STEPS: tuple[Callable[[Birth], None], ...] = (
     stand_alone,        # first: whatever happens next, it must end with the monitor
+    join_namespaces,    # while the host's /proc is in reach
     join_cgroup,        # while the host's /sys/fs/cgroup is in reach, and so that all below is counted
     build_root,         # while the host's files are in reach
     enter_root,         # from here on `/` is the image
     set_names,          # needs CAP_SYS_ADMIN and CAP_NET_ADMIN, soon gone
+    await_network,      # as late as can be, since others work on it meanwhile; it may need sysctls of ours
     make_workplace,     # as root, before `/` may become read-only
     close_the_root,     # after the last write to /proc, with CAP_SYS_ADMIN still there
     take_stdio,         # as root, which may reopen what it likes
@@ -189,6 +204,7 @@ def wait_for_order(peer: socket.socket, hierarchies: list[Hierarchy], kinds: Nam
             hierarchies,
             planned(order["mounts"]),
             dict(zip(order["trees"], order["files"][3:], strict=True)),
+            order["waits"],
         )
     )
 

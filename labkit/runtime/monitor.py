@@ -36,7 +36,7 @@ from labkit.runtime.unborn import Unborn
 class Event:
     """What a monitor tells the engine."""
 
-    STARTED, FAILED, EXITED = "started", "failed", "exited"
+    BORN, STARTED, FAILED, EXITED = "born", "started", "failed", "exited"
 
 
 def tell(report: socket.socket, event: str, **content: Any) -> None:
@@ -137,12 +137,16 @@ class Monitor:
             root=str(watch.bundle / config["root"]["path"]),
             cgroup=watch.request.cgroup,
             mounts=[asdict(mount) for mount in watch.request.mounts],
+            waits=watch.request.waits,
             trace=watch.request.trace,
         )
         watch.close_stdio()
         for tree in trees.values():
             os.close(tree)
         self.listen(watch.born.peer.fileno(), select.POLLIN, lambda: self._hear_init(watch))
+        if watch.request.waits:
+            watch.tell(Event.BORN, pid=watch.born.pid, start_ticks=process.started_at(watch.born.pid))
+            self.listen(watch.report.fileno(), select.POLLIN, lambda: self._hear_engine(watch))
 
     def _init_for(self, watch: Watch, kinds: Namespace) -> Unborn:
         """The process that was made ahead, if it fits; else a new one."""
@@ -154,6 +158,16 @@ class Monitor:
             ahead.discard()
         group = watch.group if watch.group and watch.group.version == 2 else None
         return Unborn.clone(kinds, self.hierarchies, group)
+
+    def _hear_engine(self, watch: Watch) -> None:
+        """GO: what the container waited for is there. Silence: it will never be."""
+        assert watch.born is not None
+        self.forget(watch.report.fileno())
+        if handshake.receive(watch.report) is None:
+            self._give_up(watch, StartFailed("the engine left before the container had its network"))
+            return
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # _hear_init knows more
+            handshake.send(watch.born.peer, Message.GO)
 
     def _hear_init(self, watch: Watch) -> None:
         """READY and then silence is a command that runs; anything else is a failure."""
@@ -210,7 +224,7 @@ class Monitor:
         )
         try:
             _clean_up(watch, ended)
-        except (LabkitError, OSError) as failure:
+        except (LabkitError, OSError, ExceptionGroup) as failure:
             watch.tell(Event.FAILED, text=_words(failure), exit_code=125)
         else:
             watch.tell(Event.EXITED, exit_code=code, oom_killed=oom)
@@ -224,7 +238,7 @@ class Monitor:
         if watch.born:
             watch.born.discard()
         _finish_log(watch)
-        with contextlib.suppress(LabkitError, OSError):  # the failure that is told came first
+        with contextlib.suppress(LabkitError, OSError, ExceptionGroup):  # the failure that is told came first
             _clean_up(
                 watch,
                 State(status=Status.EXITED, exit_code=code, error=_words(failure), finished_at=time.time()),
@@ -299,7 +313,10 @@ def _clean_up(watch: Watch, ended: State) -> None:
         watch.group.end()  # without a pid namespace, others may have stayed
     if not watch.request.attached:
         status.save(watch.bundle, ended)
-        watch.ledger.close()
+        if watch.request.waits:
+            watch.ledger.undo()  # its addresses and ports are free again
+        else:
+            watch.ledger.close()
 
 
 def _words(failure: Exception) -> str:

@@ -29,6 +29,7 @@ class Run:
     mounts: tuple[PlannedMount, ...]
     attached: bool
     log: str = ""  # where stdout and stderr are kept, instead of the descriptors
+    waits: bool = False  # before its command runs, the engine is told its pid, and says GO
     trace: bool = False
 
 

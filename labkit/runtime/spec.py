@@ -79,6 +79,7 @@ class Spec:
     read_only: bool = False
     mounts: tuple[Mount, ...] = MOUNTS
     namespaces: Namespace = NAMESPACES
+    network_path: str = ""  # of a network namespace that is there, instead of a fresh one
     masked_paths: tuple[str, ...] = MASKED_PATHS
     readonly_paths: tuple[str, ...] = READONLY_PATHS
     cgroup: str = ""
@@ -103,6 +104,13 @@ class Spec:
         values = [line.partition("=")[2] for line in self.env if line.startswith("PATH=")]
         return values[-1] if values else "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+    def _namespaces(self) -> list[dict[str, str]]:
+        found = [{"type": kind.oci} for kind in Namespace if kind in self.namespaces]
+        if self.network_path:
+            found = [one for one in found if one["type"] != Namespace.NETWORK.oci]
+            found.append({"type": Namespace.NETWORK.oci, "path": self.network_path})
+        return found
+
     def oci(self) -> dict[str, Any]:
         """The config.json of a bundle."""
         sets = {name: list(self.capabilities) for name in ("bounding", "effective", "permitted")}
@@ -126,7 +134,7 @@ class Spec:
             "annotations": {"labkit.user": self.user} if self.user else {},
             "linux": {
                 "cgroupsPath": "/" + self.cgroup,
-                "namespaces": [{"type": kind.oci} for kind in Namespace if kind in self.namespaces],
+                "namespaces": self._namespaces(),
                 "maskedPaths": list(self.masked_paths),
                 "readonlyPaths": list(self.readonly_paths),
                 "resources": _resources(self.limits),
@@ -183,8 +191,18 @@ def _block_io(limits: Limits) -> dict[str, Any]:
 
 
 def namespaces_of(config: Mapping[str, Any]) -> Namespace:
-    """The kinds that a config.json asks for."""
+    """The kinds of which a config.json asks for fresh ones."""
     kinds = Namespace(0)
     for entry in config["linux"].get("namespaces", ()):
-        kinds |= Namespace.named(entry["type"])
+        if not entry.get("path"):
+            kinds |= Namespace.named(entry["type"])
     return kinds
+
+
+def namespaces_to_join(config: Mapping[str, Any]) -> dict[Namespace, str]:
+    """Those that a config.json names by the path of their file."""
+    return {
+        Namespace.named(entry["type"]): entry["path"]
+        for entry in config["linux"].get("namespaces", ())
+        if entry.get("path")
+    }

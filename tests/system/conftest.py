@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from labkit.engine.engine import Engine
+from labkit.network import connections
 from labkit.paths import Paths
 
 
@@ -15,6 +16,7 @@ def engine(paths: Paths) -> Iterator[Engine]:
         container.remove(force=True)
     made.close()
     made.sweep()
+    connections.take_down_unused(paths)
     assert list(paths.ledger.iterdir()) == [], "the ledger still names objects"
     assert list(paths.bundles.iterdir()) == []
     assert list(paths.containers.iterdir()) == []

@@ -53,9 +53,9 @@ def run(engine, built, *command):
         env=built.config.run.env, working_directory=built.config.run.working_directory or "/",
         user=built.config.run.user, hostname="x", read_only=False, limits=NO_LIMITS, created_at=0.0,
     )  # fmt: skip
-    with starting.prepared(engine.paths, record, kept=False) as held:
+    with starting.prepared(engine.paths, record, kept=False) as ready:
         request = starting.request(engine.paths, record, attached=True)
-        result = attached.run(engine.launcher, request, first_files=[held])
+        result = attached.run(engine.launcher, request, first_files=[ready.held])
     assert result.exit_code == 0, result
     return result.stdout
 

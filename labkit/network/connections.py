@@ -1,0 +1,138 @@
+"""connections: put a container on a network and take it off again, whatever the network's driver.
+
+Chapter 11. Addresses come first, since the files that a container reads at its
+start speak of them; the cable follows once there is a process to plug it into.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from labkit.errors import Conflict, Invalid, NotFound
+from labkit.kernel import namespaces
+from labkit.ledger import Ledger
+from labkit.network import endpoints, firewall, links, networks
+from labkit.network.addresses import Subnet
+from labkit.network.bridge import Bridge
+from labkit.network.driver import Driver, Socket, ledger_of
+from labkit.network.endpoints import Endpoint, Wish
+from labkit.network.networks import Network
+from labkit.paths import Paths
+
+DRIVERS: Mapping[str, Driver] = {"bridge": Bridge()}
+
+
+def driver_of(network: Network) -> Driver:
+    """What makes a network's kernel objects."""
+    return driver_named(network.driver)
+
+
+def driver_named(name: str) -> Driver:
+    """One kind of network; Invalid names those there are."""
+    try:
+        return DRIVERS[name]
+    except KeyError:
+        raise Invalid(f"could not find plugin {name}", hint=f"drivers: {', '.join(DRIVERS)}") from None
+
+
+def create(
+    paths: Paths,
+    name: str,
+    *,
+    driver: str = "bridge",
+    subnets: Sequence[Subnet] = (),
+    internal: bool = False,
+    ipv6: bool = False,
+    options: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Network:
+    """A new network of a kind that there is; its addresses are chosen where nobody did."""
+    wanted = driver_named(driver)
+    with networks.drafted(
+        paths,
+        name,
+        driver=driver,
+        subnets=subnets,
+        internal=internal,
+        ipv6=ipv6,
+        options=options,
+        labels=labels,
+    ) as network:
+        wanted.validate(network)
+    return network
+
+
+def reserve(
+    paths: Paths, network: Network, ledger: Ledger, container_id: str, container_name: str, wish: Wish
+) -> Endpoint:
+    """Addresses for a container that is about to start."""
+    with endpoints.locked(paths, network.id):
+        if not networks.file_of(paths, network.id).exists():
+            raise NotFound(f"network {network.name} not found", hint="it was removed")
+        return endpoints.join(paths, network, ledger, container_id, container_name, wish)
+
+
+def plug(paths: Paths, endpoint: Endpoint, socket: Socket) -> None:
+    """The cable that goes with reserved addresses."""
+    network = networks.load(paths, endpoint.network_id)
+    with endpoints.locked(paths, network.id):
+        driver_of(network).attach(paths, network, endpoint, socket)
+
+
+def unplug(paths: Paths, endpoint: Endpoint, socket: Socket) -> None:
+    """Take a running container off a network."""
+    network = networks.load(paths, endpoint.network_id)
+    with endpoints.locked(paths, network.id):
+        driver_of(network).detach(endpoint, socket)
+        endpoints.leave(paths, endpoint)
+
+
+def free_interface(namespace: int) -> str:
+    """The lowest ethN that a network namespace has not got yet."""
+    with links.inside(namespace) as rtnetlink:
+        taken = {link.get_attr("IFLA_IFNAME") for link in rtnetlink.get_links()}
+    return next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
+
+
+def interface_of(namespace: int, endpoint: Endpoint) -> str:
+    """By which interface a container is on a network; empty where it is not."""
+    with links.inside(namespace) as rtnetlink:
+        for link in rtnetlink.get_links():
+            if link.get_attr("IFLA_ADDRESS") == endpoint.mac and link.get_attr("IFLA_IFNAME") != "lo":
+                return str(link.get_attr("IFLA_IFNAME"))
+    return ""
+
+
+def lead(namespace: int, endpoint: Endpoint) -> None:
+    """Make a network that a container is on its way to everywhere else."""
+    name = interface_of(namespace, endpoint)
+    number = namespaces.in_network(namespace, lambda: links.index(name))
+    with links.inside(namespace) as rtnetlink:
+        links.set_gateways(rtnetlink, number, [g for g in (endpoint.gateway, endpoint.gateway_6) if g])
+
+
+def take_down_unused(paths: Paths) -> list[str]:
+    """Remove from the kernel what was made for networks that nobody is on; their records stay."""
+    removed: list[str] = []
+    for network in networks.all_networks(paths):
+        with endpoints.locked(paths, network.id):
+            if not endpoints.of_network(paths, network.id) and ledger_of(paths, network).file.exists():
+                driver_of(network).remove(paths, network)
+                removed.append(f"what the kernel had of network {network.name}")
+    firewall.drop_if_unused(paths)
+    return removed
+
+
+def remove(paths: Paths, network: Network) -> None:
+    """Remove a network and all that was made for it. Conflict while a container is on it."""
+    if network.name == networks.DEFAULT:
+        raise Conflict(f"{network.name} is a pre-defined network and cannot be removed")
+    with endpoints.locked(paths, network.id):
+        present = endpoints.of_network(paths, network.id)
+        if present:
+            raise Conflict(
+                f"error while removing network: network {network.name} id {network.id} has active endpoints",
+                hint=f"stop or disconnect {', '.join(one.container_name for one in present)}",
+            )
+        driver_of(network).remove(paths, network)
+        networks.forget(paths, network)
+        endpoints.forget(paths, network.id)
+    firewall.drop_if_unused(paths)
