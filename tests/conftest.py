@@ -21,7 +21,8 @@ from labkit.observe import machine
 from labkit.paths import Paths
 
 GUARDED = ("kernel", "system", "contract", "notebooks", "browser")
-LOCK = Path("/run/labkit-tests.lock")
+LOCK = Path(os.environ.get("LABKIT_TEST_LOCK", "/run/labkit-tests.lock"))
+"""Two runs that see different mounts and links, each in namespaces of its own, may have different ones."""
 
 # A machine at its first run builds hypothesis's tables while the clock of a property runs.
 settings.register_profile("labkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,12 +1,13 @@
 """leftovers: what a test must leave as it found it, seen before and after.
 
-The kernel is asked, not labkit: mountinfo, /sys/class/net, nft, the cgroup
+The kernel is asked, not labkit: mountinfo, netlink, nft, the cgroup
 file systems, /proc and /sys/block. A run has control groups and a mark of its
 own, so a student's lab on the same machine is never taken for a leftover.
 """
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from contextlib import suppress
@@ -50,7 +51,7 @@ def take() -> Snapshot:
     """See what is there now."""
     return Snapshot(
         mounts=frozenset(mounts()),
-        links=frozenset(link.name for link in Path("/sys/class/net").iterdir()),
+        links=frozenset(name for _, name in socket.if_nameindex()),
         tables=frozenset(tables()),
         cgroups=frozenset(cgroups()),
         processes=frozenset(processes()),
