@@ -112,6 +112,11 @@ def plan(
         mode = network.name
         wish = dataclasses.replace(wish, network=mode)
         check_wish(network, wish)
+        if asked and network.driver == "macvlan":
+            raise Invalid(
+                f"conflicting options: port publishing and the macvlan network {network.name}",
+                hint="the outside reaches such a container by its own address",
+            )
     return Networking(
         mode=mode,
         attachments=() if shares else (wish,),
@@ -201,7 +206,7 @@ class Plugs:
         self._publish()
 
     def _publish(self) -> None:
-        exposed = [one for one in self.endpoints if not one.internal]
+        exposed = [one for one in self.endpoints if one.through_host and not one.internal]
         if not self.networking.ports or not exposed:
             return
         chosen = exposed[0]

@@ -14,7 +14,7 @@ from labkit.paths import Paths
 class Bridge:
     """A bridge on the host, whose address is the gateway of all that is plugged into it."""
 
-    def validate(self, network: Network) -> None:
+    def validate(self, _: Paths, __: Network, /) -> None:
         """Every bridge that has a record can be made."""
 
     def attach(self, paths: Paths, network: Network, endpoint: Endpoint, socket: Socket) -> None:

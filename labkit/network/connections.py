@@ -14,10 +14,11 @@ from labkit.network.addresses import Subnet
 from labkit.network.bridge import Bridge
 from labkit.network.driver import Driver, Socket, ledger_of
 from labkit.network.endpoints import Endpoint, Wish
+from labkit.network.macvlan import Macvlan
 from labkit.network.networks import Network
 from labkit.paths import Paths
 
-DRIVERS: Mapping[str, Driver] = {"bridge": Bridge()}
+DRIVERS: Mapping[str, Driver] = {"bridge": Bridge(), "macvlan": Macvlan()}
 
 
 def driver_of(network: Network) -> Driver:
@@ -56,7 +57,7 @@ def create(
         options=options,
         labels=labels,
     ) as network:
-        wanted.validate(network)
+        wanted.validate(paths, network)
     return network
 
 

@@ -26,7 +26,7 @@ class Socket:
 class Driver(Protocol):
     """One kind of network."""
 
-    def validate(self, network: Network) -> None:
+    def validate(self, paths: Paths, network: Network, /) -> None:
         """Invalid or Unsupported where there can be no such network; nothing is made."""
 
     def attach(self, paths: Paths, network: Network, endpoint: Endpoint, socket: Socket) -> None:

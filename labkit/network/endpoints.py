@@ -48,6 +48,7 @@ class Endpoint:
     mac: str = ""
     has_names: bool = True
     internal: bool = False
+    through_host: bool = True  # so that ports of the host can lead to it
 
     @property
     def host_interface(self) -> str:
@@ -110,6 +111,7 @@ def join(
         mac=wish.mac or addresses.mac_of(given.get(4) or given[6]),
         has_names=network.has_names,
         internal=network.internal,
+        through_host=network.driver != "macvlan",
     )
     file = _file(paths, network.id, container_id)
     ledger.enter("tree", file)

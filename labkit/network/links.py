@@ -1,6 +1,6 @@
-"""links: bridges, and the cables between them and containers.
+"""links: bridges, and what plugs containers into them or into the wire itself.
 
-Chapter 11. rtnetlink(7), veth(4), bridge(8). Everything goes over one socket that
+Chapters 11 and 13. rtnetlink(7), veth(4), bridge(8). Everything goes over one socket that
 stays open, so no program is started; what lies inside a container is set up
 over a second one, which a short-lived thread opens in there.
 """
@@ -68,6 +68,11 @@ def index(name: str) -> int:
         return 0
 
 
+def names() -> list[str]:
+    """The interfaces of this thread's network namespace, without the loopback."""
+    return sorted(name for _, name in socket.if_nameindex() if name != "lo")
+
+
 def uplink_mtu() -> int:
     """The largest packet of the interface by which the host reaches the world, in bytes; 1500 without one."""
     for line in Path("/proc/thread-self/net/route").read_text().splitlines()[1:]:
@@ -128,6 +133,33 @@ def plug(
             rtnetlink, f"set {name} hairpin{', isolated' * isolated}", "brport", "set",
             index=index(name), mode=1, isolated=int(isolated),
         )  # fmt: skip
+
+
+def add_macvlan(parent: str, namespace: int, inner: str, *, mode: str, mac: str, mtu: int) -> None:
+    """A further interface of a parent, made inside: no name of the host is needed for it."""
+    with host() as rtnetlink:
+        _ask(
+            rtnetlink, f"add macvlan of {parent}, {mode}, {inner} inside", "link", "add",
+            ifname=inner, kind="macvlan", link=index(parent), net_ns_fd=namespace,
+            macvlan_mode=mode, address=mac, mtu=mtu,
+        )  # fmt: skip
+
+
+def add_vlan(name: str, below: str, number: int) -> None:
+    """An interface for the frames of one VLAN of another, IEEE 802.1Q."""
+    with host() as rtnetlink:
+        _ask(
+            rtnetlink, f"add {name}, VLAN {number} of {below}", "link", "add",
+            ifname=name, kind="vlan", link=index(below), vlan_id=number,
+        )  # fmt: skip
+        _ask(rtnetlink, f"set {name} up", "link", "set", index=index(name), state="up")
+
+
+def delete_inside(namespace: int, inner: str) -> None:
+    """Take an interface inside away; happy to be called twice."""
+    if number := namespaces.in_network(namespace, lambda: index(inner)):
+        with inside(namespace) as rtnetlink:
+            _ask(rtnetlink, f"delete {inner} inside", "link", "del", index=number)
 
 
 def set_up_inside(
