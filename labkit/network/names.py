@@ -149,6 +149,13 @@ def failure(query: bytes, rcode: Rcode = Rcode.SERVFAIL) -> bytes:
     return asked if isinstance(asked, bytes) else _build(asked, rcode=rcode).packet(query)
 
 
+def is_bare(query: bytes) -> bool:
+    """Whether it asks for the address of a name without a dot."""
+    end = question_end(query)
+    kind = int.from_bytes(query[end - 4 : end - 2])
+    return end > 0 and kind in (QTYPE.A, QTYPE.AAAA) and end == _HEADER_BYTES + 1 + query[_HEADER_BYTES] + 5
+
+
 def question_end(packet: bytes) -> int:
     """Where the only question of a packet ends; 0 where it is not well formed.
 

@@ -248,6 +248,20 @@ def test_the_end_of_the_question_is_found_whatever_follows():
     assert names.question_end(plain[:-1]) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "bare"),
+    [
+        ("web", "A", True),
+        ("web", "AAAA", True),
+        ("web", "MX", False),
+        ("web.de", "A", False),
+        (".", "A", False),
+    ],
+)
+def test_a_bare_name_has_no_dot(name, kind, bare):
+    assert names.is_bare(DNSRecord.question(name, kind).pack()) is bare
+
+
 def check_any(packet, book):
     """Whatever the packet: an answer, silence or None, and never an error."""
     for tcp in (False, True):
@@ -258,6 +272,7 @@ def check_any(packet, book):
             assert parsed.header.qr == 1
             assert len(found) <= (65535 if tcp else 1232)
         if found is None:
+            names.is_bare(packet)
             assert DNSRecord.parse(names.failure(packet)).header.rcode == RCODE.SERVFAIL
 
 
