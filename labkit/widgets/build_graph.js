@@ -10,8 +10,8 @@ function curve(x1, y1, x2, y2) {
 const straight = (from, to) => `M${from.right},${from.middle} ${curve(from.right, from.middle, to.left - 5, to.middle)}`;
 
 // Over the lanes in between it runs where no card is: in the gap below the row that it comes from.
-function around(from, to) {
-  const [gap, out, back] = [from.bottom + 3.5, from.right + 20, to.left - 24];
+function around(from, to, lane) {
+  const [gap, out, back] = [from.bottom + 2 + 3 * (lane % 2), from.right + 20, to.left - 24];
   return `M${from.right},${from.middle} ${curve(from.right, from.middle, out, gap)} L${back},${gap} ${curve(back, gap, to.left - 5, to.middle)}`;
 }
 
@@ -73,7 +73,7 @@ function render({ model, el }) {
         if (!source || !goal || title === step.stage) continue;
         const [from, to] = [place(source.getBoundingClientRect()), place(goal.getBoundingClientRect())];
         const across = stages.indexOf(step.stage) - stages.indexOf(title) > 1;
-        lines.push(drawn("path", { class: "lk-arrow", d: across ? around(from, to) : straight(from, to) }),
+        lines.push(drawn("path", { class: "lk-arrow", d: across ? around(from, to, stages.indexOf(title)) : straight(from, to) }),
           drawn("path", { class: "lk-tip", d: `M${to.left - 7},${to.middle - 4} L${to.left},${to.middle} L${to.left - 7},${to.middle + 4} Z` }));
       }
     });

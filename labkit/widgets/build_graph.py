@@ -249,10 +249,9 @@ def draw(drawing: svg.Drawing, stages: Sequence[str], steps: Sequence[dict[str, 
     for step, (x, y) in zip(steps, places, strict=True):
         for title in step["takes_from"]:
             if title in lanes and title != step["stage"]:
-                across = list(lanes).index(step["stage"]) - list(lanes).index(title) > 1
-                _draw_arrow(
-                    drawing, (lanes[title] + width, TOP + ROW * counts[title] - 24), (x, y + 16), across
-                )
+                lane, far = stages.index(title), stages.index(step["stage"])
+                start = lanes[title] + width, TOP + ROW * counts[title] - 24
+                _draw_arrow(drawing, start, (x, y + 16), lane, far)
     for step, (x, y) in zip(steps, places, strict=True):
         _draw_card(drawing, step, x, y, width)
     bottom = TOP + ROW * max(counts.values(), default=0) + 18
@@ -276,13 +275,13 @@ def _draw_card(drawing: svg.Drawing, step: dict[str, Any], x: float, y: float, w
 
 
 def _draw_arrow(
-    drawing: svg.Drawing, start: tuple[float, float], end: tuple[float, float], across: bool
+    drawing: svg.Drawing, start: tuple[float, float], end: tuple[float, float], lane: int, far: int
 ) -> None:
     """Over the lanes in between it runs where no card is: in the gap below the row that it comes from."""
     (x1, y1), (x2, y2) = start, end
     path = f"M{x1:.1f},{y1:.1f} "
-    if across:
-        out, gap = x1 + GAP / 2, y1 + ROW / 2
+    if far - lane > 1:
+        out, gap = x1 + GAP / 2, y1 + ROW / 2 - 1.5 + 3 * (lane % 2)
         path += f"{_curve(x1, y1, out, gap)} L{x2 - GAP / 2 - 4:.1f},{gap:.1f} "
         x1, y1 = x2 - GAP / 2 - 4, gap
     drawing.add("path", d=path + _curve(x1, y1, x2 - 5, y2), kind="none s-soft", stroke_width=1.5)
