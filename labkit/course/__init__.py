@@ -15,6 +15,7 @@ In a cell
                                 (kinds: mount cgroup link netns nft tree loop; nft by "inet name")
     course.scratch("layers")    a fresh directory of the chapter, fit to be an overlay's layer
     course.cgroup("web", Limits(memory_bytes=…))    a fresh cgroup labkit/course-NN/web
+    course.network("blue", "10.5.0.0/24")           a fresh network of the chapter, for labkit's containers
     course.check("03.pivot", my_function)      the check of an exercise
     course.use("03.pivot")      a function from an earlier chapter: the reader's own, else the reference
     course.show(mounts.enter_root)             source with its path, at the end of a chapter
@@ -95,7 +96,7 @@ Then: `labkit course build 03`, and `pytest tests/notebooks -k 03`.
 '''
 
 from labkit.course.answers import use
-from labkit.course.chapter import LeftOver, cgroup, finish, owns, reset, scratch, start
+from labkit.course.chapter import LeftOver, cgroup, finish, network, owns, reset, scratch, start
 from labkit.course.checks import CheckFailed, NotAnswered, check, exercise
 from labkit.course.children import Child, ChildFailed, Result, child
 from labkit.course.facts import Facts
@@ -121,6 +122,7 @@ __all__ = [
     "expected_failure",
     "fails",
     "finish",
+    "network",
     "owns",
     "probe",
     "progress",

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from labkit.course import gradebook, orders, pages
 from labkit.course.chapters import Chapter, Course
@@ -19,6 +20,9 @@ from labkit.kernel.limits import Limits
 from labkit.ledger import MARK, Entry, Ledger
 from labkit.paths import Paths
 from labkit.undo import end_marked, loop_devices, marked
+
+if TYPE_CHECKING:
+    from labkit.network.networks import Network
 
 HELPERS_OWN = ("tree", "cgroup")
 """What `scratch` and `cgroup` make, and `finish` takes away itself: not a leak of the reader's."""
@@ -71,7 +75,7 @@ def start(number: str) -> None:
     paths.prepare()
     _session = Session(chapter, paths)
     orders.mark = os.environ[MARK] = mark_of(paths, chapter.owner)  # for a cell's own subprocesses too
-    cleared = _undo(paths, chapter.owner)
+    cleared = _undo(paths, chapter.owner) + _take_down_networks(paths)
     course.load_exercises(chapter.number)
     gradebook.chapter_started(chapter.number)
     magics.register()
@@ -110,6 +114,7 @@ def undo(paths: Paths, owner: str) -> list[str]:
     ledger = Ledger.of(paths, owner)
     mark = mark_of(paths, owner)
     removed = [f"process {pid}" for pid in end_marked(mark)] + _remove_containers(paths, mark)
+    removed += _remove_networks(paths, mark)
     for entry in ledger.entries():
         if entry.kind == "tree":
             removed += _unmount_below(Path(entry.name))
@@ -141,6 +146,20 @@ def _remove_containers(paths: Paths, mark: str) -> list[str]:
             engine.get(container_id).remove(force=True, volumes=True)
         engine.close()
     return [f"container {name}" for name in made.values()]
+
+
+def _remove_networks(paths: Paths, mark: str) -> list[str]:
+    """The networks that `network` has made; nobody is on them any more."""
+    if not paths.networks.is_dir() or not any(paths.networks.iterdir()):
+        return []
+    from labkit.network import connections, networks
+
+    made = [one for one in networks.all_networks(paths) if one.labels.get(networks.OWNER_LABEL) == mark]
+    if made:
+        _sweep(paths)  # a container that was killed while it ran in the foreground is still on its network
+    for one in made:
+        connections.remove(paths, one)
+    return [f"network {one.name}" for one in made]
 
 
 def _remove_images(paths: Paths, owner: str) -> list[str]:
@@ -198,6 +217,24 @@ def cgroup(name: str, limits: Limits | None = None) -> Cgroup:
     session.ledger.enter("cgroup", f"{cgroups.HOME}/{session.chapter.owner}")
     cgroups.remove_everywhere(path)
     return cgroups.create(path, limits)
+
+
+def network(name: str, subnet: str = "", **options: Any) -> "Network":
+    """A fresh network of the chapter, with the options of `connections.create`; it goes when the chapter ends.
+
+    One of that name that the chapter has made before goes first.
+    """
+    from labkit.network import addresses, connections, networks
+
+    session = current()
+    mark = mark_of(session.paths, session.chapter.owner)
+    for one in networks.all_networks(session.paths):
+        if one.name == name and one.labels.get(networks.OWNER_LABEL) == mark:
+            connections.remove(session.paths, one)
+    if subnet:
+        options["subnets"] = [addresses.check(subnet)]
+    labels = {**options.pop("labels", {}), networks.OWNER_LABEL: mark}
+    return connections.create(session.paths, name, labels=labels, **options)
 
 
 def left_over() -> list[str]:
@@ -265,6 +302,7 @@ def finish() -> None:
     number = session.chapter.number
     found = left_over()
     _undo(session.paths, session.chapter.owner)
+    _take_down_networks(session.paths)
     from labkit.course import checks
 
     wanted = checks.of_chapter(number)
@@ -291,14 +329,14 @@ def reset(number: str | None = None) -> list[str]:
     else:
         owners = {Course.from_environment().chapter(number).owner}
     removed = [line for owner in sorted(owners) for line in _undo(paths, owner)] + _sweep(paths)
+    removed += _take_down_networks(paths)
     if number is None:
-        removed += _take_down_networks(paths)
         cgroups.remove_home()  # empty by now, unless containers run that no chapter made
     return removed
 
 
 def _take_down_networks(paths: Paths) -> list[str]:
-    """Bridges and rules stay between containers; a reset takes them away."""
+    """Bridges and rules stay between containers, in case there is a next one; with a chapter they go."""
     if not any(ledger.owner.startswith(("network-", "firewall")) for ledger in Ledger.all(paths)):
         return []
     from labkit.network import connections

@@ -8,16 +8,20 @@ import tarfile
 import time
 from pathlib import Path
 
+import leftovers
 import pytest
 
+import labkit
 from labkit import course
 from labkit.course import chapter as chapters
 from labkit.course import gradebook
-from labkit.errors import Invalid, NotFound, Unsupported
+from labkit.engine import default
+from labkit.errors import Conflict, Invalid, NotFound, Unsupported
 from labkit.images import archive, store
 from labkit.kernel import cgroups, mounts
 from labkit.kernel.limits import Limits
 from labkit.ledger import MARK
+from labkit.network import connections, networks
 
 MINI = Path(__file__).parents[1] / "notebooks" / "data" / "mini"
 pytestmark = pytest.mark.requires("root", "cgroups")
@@ -163,6 +167,40 @@ def test_links_tables_and_network_namespaces_are_found_and_undone():
         assert f"{kind} {name}" in str(left.value)
     assert subprocess.run(["ip", "link", "show", "lkt91"], capture_output=True).returncode == 1
     assert subprocess.run(["nft", "list", "table", "inet", "lkt91"], capture_output=True).returncode == 1
+
+
+@pytest.mark.requires("veth", "nft", "overlay", "busybox")
+def test_networks_go_after_the_containers_on_them_and_leave_no_bridge(lab):
+    before = leftovers.take()
+    course.start("91")
+    kept = connections.create(lab, "kept")
+    blue = course.network("blue", "10.91.0.0/24")
+    on_blue = labkit.run("lab/busybox", ["sleep", "100"], network="blue", detach=True)
+    labkit.run("lab/busybox", ["true"], network="bridge")
+    made = leftovers.take().beyond(before)
+    assert f"links: {blue.bridge}" in made and f"links: {networks.find(lab, 'bridge').bridge}" in made
+
+    with pytest.raises(course.LeftOver, match=f"container {on_blue.name}"):
+        course.finish()
+
+    default.engine().close()
+    assert leftovers.left_since(before) == []
+    assert {one.name for one in networks.all_networks(lab)} == {"kept", "bridge"}
+    connections.remove(lab, kept)
+
+
+@pytest.mark.requires("veth", "nft", "overlay", "busybox")
+def test_a_network_of_the_chapter_is_fresh_each_time_and_a_strangers_is_left_alone(lab):
+    course.start("91")
+    first, second = (course.network("blue", "10.91.0.0/24", internal=yes) for yes in (False, True))
+    assert first.id != second.id and second.internal
+    assert [one.id for one in networks.all_networks(lab)] == [second.id]
+    stranger = connections.create(lab, "green")
+    with pytest.raises(Conflict, match="network with name green already exists"):
+        course.network("green")
+    assert "network blue" in course.reset("91")
+    assert [one.id for one in networks.all_networks(lab)] == [stranger.id]
+    connections.remove(lab, stranger)
 
 
 def test_start_clears_what_an_earlier_run_left_and_says_it_without_pids(capsys):
