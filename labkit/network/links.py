@@ -24,9 +24,22 @@ _open: dict[int, "IPRoute"] = {}
 
 
 @contextmanager
+def _apart_from_a_notebook() -> "Iterator[None]":
+    """A notebook's cells run within an event loop, where asyncio refuses to turn pyroute2's own as well."""
+    import asyncio  # pyroute2 loads it in any case, and nobody else here
+
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(running)
+
+
+@contextmanager
 def host() -> "Iterator[IPRoute]":
     """The socket of this process's own network namespace, for one user at a time."""
-    with _lock:
+    with _lock, _apart_from_a_notebook():
         if os.getpid() not in _open:  # a fork must not share its parent's
             from pyroute2 import IPRoute
 
@@ -45,7 +58,10 @@ def inside(namespace: int) -> "Iterator[IPRoute]":
 
     from pyroute2 import IPRoute
 
-    with IPRoute(fileno=namespaces.in_network(namespace, open_there).detach()) as rtnetlink:
+    with (
+        _apart_from_a_notebook(),
+        IPRoute(fileno=namespaces.in_network(namespace, open_there).detach()) as rtnetlink,
+    ):
         yield rtnetlink
 
 
