@@ -11,13 +11,14 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from labkit.kernel import namespaces, nft
+from labkit.kernel import nft
 from labkit.network import names
 from labkit.network.door import Door
 from labkit.network.names import SILENCE, Answer, Book, Rcode
 from labkit.network.register import Register
 from labkit.network.resolver import Resolver, receive_message
 from labkit.network.upstreams import OUR_ADDRESS, Upstream
+from labkit.network.visits import Home
 
 T = TypeVar("T")
 
@@ -76,8 +77,14 @@ class NameServer:
     """The sockets of one container and the work on them. OSError where they cannot be opened."""
 
     def __init__(
-        self, pidfd: int, container_id: str, register: Register, ports: tuple[int, int] = (0, 0)
+        self,
+        pidfd: int,
+        container_id: str,
+        register: Register,
+        home: Home,
+        ports: tuple[int, int] = (0, 0),
     ) -> None:
+        self._home = home
         self._pidfd = pidfd
         self._clerk = Clerk(container_id, register)
         self._resolver = Resolver((), self._inside)
@@ -109,7 +116,7 @@ class NameServer:
             self._inside(lambda: nft.run(f"table {TABLE}\ndelete table {TABLE}"))
 
     def _inside(self, work: Callable[[], T]) -> T:
-        return namespaces.in_network(self._pidfd, work)
+        return self._home.visit(self._pidfd, work)
 
     # ------------------------------------------------------------ UDP
 

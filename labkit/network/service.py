@@ -25,6 +25,7 @@ from labkit.network.holding import Held
 from labkit.network.nameserver import NameServer
 from labkit.network.register import Register
 from labkit.network.requests import Message, Served, place_of, socket_of
+from labkit.network.visits import Home
 from labkit.paths import Paths
 
 LINGER_SECONDS = 5.0
@@ -83,6 +84,7 @@ class Service:
         self._farewell: asyncio.TimerHandle | None = None
         self._records.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._register = Register(self._paths)
+        self._home = Home()
         for file in sorted(self._records.iterdir()):
             self._restore(file)
         self._loop.add_reader(self._listener, self._take_client)
@@ -108,7 +110,7 @@ class Service:
                 if wanted.names and not container.names:
                     listens = wanted.listens if again else (0, 0)
                     container.names = NameServer(
-                        container.pidfd, wanted.container_id, self._register, listens
+                        container.pidfd, wanted.container_id, self._register, self._home, listens
                     )
             except BaseException:
                 for place, one in held.items():
