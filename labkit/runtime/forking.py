@@ -98,6 +98,15 @@ def _fork_away(keep: set[int], work: Callable[[], None]) -> None:
         return
     if os.fork() == 0:
         process.close_all_but(keep)
+        _let_go_of_stdio()
         os.setsid()
         work()
     os._exit(0)
+
+
+def _let_go_of_stdio() -> None:
+    """Who reads what the engine prints through a pipe must not wait for a container's end."""
+    nothing = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
+    os.close(nothing)

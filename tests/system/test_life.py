@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -283,3 +284,29 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
         return ""
+
+
+def test_who_pipes_the_command_does_not_wait_for_a_detached_containers_end(engine):
+    environment = {**os.environ, "LABKIT_ROOT": str(engine.paths.root), "LABKIT_RUN": str(engine.paths.run)}
+    command = [
+        Path(sys.executable).with_name("labkit"),
+        "run",
+        "-d",
+        "--network",
+        "none",
+        BUSYBOX,
+        "sleep",
+        "60",
+    ]
+
+    started = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30)
+
+    (container,) = engine.containers()
+    assert (started.returncode, started.stdout) == (0, f"{container.id}\n")
+    state = container.state
+    assert state.status == "running"
+    for pid in (state.pid, state.monitor_pid):
+        assert Path(f"/proc/{pid}/fd/0").readlink() == Path("/dev/null")
+    assert {os.stat(f"/proc/{state.monitor_pid}/fd/{number}").st_rdev for number in (1, 2)} == {
+        os.makedev(1, 3)
+    }
