@@ -18,6 +18,7 @@ VERBS = {
     "image": "labkit.cli.image",
     "volume": "labkit.cli.volume",
     "network": "labkit.cli.network",
+    "host": "labkit.cli.host",
     "course": "labkit.cli.course",
     "reset": "labkit.cli.reset",
     "build": "labkit.cli.build",

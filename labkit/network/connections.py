@@ -4,6 +4,9 @@ Chapter 11. Addresses come first, since the files that a container reads at its
 start speak of them; the cable follows once there is a process to plug it into.
 """
 
+import contextlib
+import random
+import time
 from collections.abc import Mapping, Sequence
 
 from labkit.errors import Conflict, Invalid, NotFound
@@ -16,9 +19,11 @@ from labkit.network.driver import Driver, Socket, ledger_of
 from labkit.network.endpoints import Endpoint, Wish
 from labkit.network.macvlan import Macvlan
 from labkit.network.networks import Network
+from labkit.network.overlay import Overlay
 from labkit.paths import Paths
 
-DRIVERS: Mapping[str, Driver] = {"bridge": Bridge(), "macvlan": Macvlan()}
+DRIVERS: Mapping[str, Driver] = {"bridge": Bridge(), "macvlan": Macvlan(), "overlay": Overlay()}
+MOST_TRIES = 50
 
 
 def driver_of(network: Network) -> Driver:
@@ -47,18 +52,26 @@ def create(
 ) -> Network:
     """A new network of a kind that there is; its addresses are chosen where nobody did."""
     wanted = driver_named(driver)
-    with networks.drafted(
-        paths,
-        name,
-        driver=driver,
-        subnets=subnets,
-        internal=internal,
-        ipv6=ipv6,
-        options=options,
-        labels=labels,
-    ) as network:
+
+    def settle(network: Network) -> Network:
         wanted.validate(paths, network)
-    return network
+        return wanted.authority.admit(paths, network)
+
+    for _ in range(MOST_TRIES):
+        with contextlib.suppress(networks.Overtaken):
+            return networks.make(
+                paths,
+                name,
+                settle,
+                driver=driver,
+                subnets=subnets,
+                internal=internal,
+                ipv6=ipv6,
+                options=options,
+                labels=labels,
+            )
+        time.sleep(random.uniform(0, 0.05))  # not in step with the host that was faster
+    raise Conflict(f"other hosts make networks all the time: {MOST_TRIES} tries", hint="try again")
 
 
 def reserve(
@@ -68,7 +81,9 @@ def reserve(
     with endpoints.locked(paths, network.id):
         if not networks.file_of(paths, network.id).exists():
             raise NotFound(f"network {network.name} not found", hint="it was removed")
-        return endpoints.join(paths, network, ledger, container_id, container_name, wish)
+        return endpoints.join(
+            paths, network, ledger, container_id, container_name, wish, authority=driver_of(network).authority
+        )
 
 
 def plug(paths: Paths, endpoint: Endpoint, socket: Socket) -> None:
@@ -113,7 +128,7 @@ def lead(namespace: int, endpoint: Endpoint) -> None:
 def take_down_unused(paths: Paths) -> list[str]:
     """Remove from the kernel what was made for networks that nobody is on; their records stay."""
     removed: list[str] = []
-    for network in networks.all_networks(paths):
+    for network in networks.recorded(paths):
         with endpoints.locked(paths, network.id):
             if not endpoints.of_network(paths, network.id) and ledger_of(paths, network).file.exists():
                 driver_of(network).remove(paths, network)
@@ -133,6 +148,7 @@ def remove(paths: Paths, network: Network) -> None:
                 f"error while removing network: network {network.name} id {network.id} has active endpoints",
                 hint=f"stop or disconnect {', '.join(one.container_name for one in present)}",
             )
+        driver_of(network).authority.dismiss(paths, network)
         driver_of(network).remove(paths, network)
         networks.forget(paths, network)
         endpoints.forget(paths, network.id)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from labkit.ledger import Ledger
+from labkit.network.authority import Authority
 from labkit.network.endpoints import Endpoint
 from labkit.network.networks import Network
 from labkit.paths import Paths
@@ -25,6 +26,10 @@ class Socket:
 
 class Driver(Protocol):
     """One kind of network."""
+
+    @property
+    def authority(self) -> Authority:
+        """With whom its networks and their addresses are agreed."""
 
     def validate(self, paths: Paths, network: Network, /) -> None:
         """Invalid or Unsupported where there can be no such network; nothing is made."""

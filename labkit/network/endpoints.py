@@ -1,15 +1,15 @@
 """endpoints: who is on a network, with which addresses, and never two with the same one.
 
-Chapter 11. Below LABKIT_RUN/networks/ID: `leases` has an empty file for each
+Chapters 11 and 13. Below LABKIT_RUN/networks/ID: `leases` has an empty file for each
 address, ADDRESS@CONTAINER, and `endpoints` a record for each container. They
 are in the container's ledger before they are made, so whoever undoes that
-gives them back.
+gives them back. `remote` has copies of the records of other hosts' containers.
 """
 
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from labkit import records
 from labkit.kernel import trees
 from labkit.ledger import Ledger
 from labkit.network import addresses
+from labkit.network.addresses import Subnet
+from labkit.network.authority import THIS_HOST, Authority
 from labkit.network.networks import Network
 from labkit.paths import Paths
 
@@ -49,6 +51,7 @@ class Endpoint:
     has_names: bool = True
     internal: bool = False
     through_host: bool = True  # so that ports of the host can lead to it
+    host: str = ""  # the address of the other host that it is on
 
     @property
     def host_interface(self) -> str:
@@ -84,19 +87,21 @@ def locked(paths: Paths, network_id: str) -> Iterator[None]:
 
 
 def join(
-    paths: Paths, network: Network, ledger: Ledger, container_id: str, container_name: str, wish: Wish
+    paths: Paths,
+    network: Network,
+    ledger: Ledger,
+    container_id: str,
+    container_name: str,
+    wish: Wish,
+    *,
+    authority: Authority = THIS_HOST,
 ) -> Endpoint:
     """Take addresses for a container; call it with the network locked. Conflict where one is taken."""
-    place = _place(paths, network.id)
-    taken = {name.partition("@")[0] for name in os.listdir(place / "leases")}  # noqa: PTH208
-    given: dict[int, str] = {}
-    for version, wanted in ((4, wish.ipv4), (6, wish.ipv6)):
-        if subnet := network.subnet(version):
-            given[version] = addresses.choose(subnet, taken, wanted)
-    for address in given.values():
-        lease = place / "leases" / f"{address}@{container_id}"
-        ledger.enter("tree", lease)
-        lease.touch(mode=0o600)
+    given = {
+        version: _take(paths, network, ledger, container_id, subnet, wanted, authority)
+        for version, wanted in ((4, wish.ipv4), (6, wish.ipv6))
+        if (subnet := network.subnet(version))
+    }
     first, second = network.subnet(4), network.subnet(6)
     endpoint = Endpoint(
         network_id=network.id,
@@ -117,6 +122,42 @@ def join(
     ledger.enter("tree", file)
     records.save(file, endpoint, durable=False)
     return endpoint
+
+
+def _take(
+    paths: Paths,
+    network: Network,
+    ledger: Ledger,
+    container_id: str,
+    subnet: Subnet,
+    wanted: str,
+    authority: Authority,
+) -> str:
+    """One address that is free here and, as far as others have a say in it, everywhere."""
+    here = {address for address, _ in leases(paths, network.id)}
+    while True:
+        address = addresses.choose(subnet, here | authority.taken(paths, network), wanted)
+        lease = _place(paths, network.id) / "leases" / f"{address}@{container_id}"
+        # First the file, then the others' consent: what a killed process leaves is seen from the file.
+        ledger.enter("tree", lease)
+        lease.touch(mode=0o600)
+        try:
+            if authority.claim(paths, network, address, container_id):
+                return address
+        except BaseException:
+            lease.unlink(missing_ok=True)
+            raise
+        lease.unlink(missing_ok=True)
+
+
+def leases(paths: Paths, network_id: str) -> list[tuple[str, str]]:
+    """The addresses that this host has given out, each with the container that has it."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(_place(paths, network_id) / "leases"):  # noqa: PTH208
+            address, _, container_id = name.partition("@")
+            found.append((address, container_id))
+    return found
 
 
 def leave(paths: Paths, endpoint: Endpoint) -> None:
@@ -145,6 +186,24 @@ def of_network(paths: Paths, network_id: str) -> list[Endpoint]:
 def of_container(paths: Paths, container_id: str) -> list[Endpoint]:
     """The networks that a container is on now."""
     return _existing(paths.endpoints.glob(f"*/endpoints/{container_id}.json"))
+
+
+def remote_of_network(paths: Paths, network_id: str) -> list[Endpoint]:
+    """Who is on a network that hosts share, on other hosts; below LABKIT_RUN/networks/ID/remote."""
+    return _existing((_place(paths, network_id) / "remote").glob("[!.]*.json"))
+
+
+def keep_remote(paths: Paths, network_id: str, present: Iterable[Endpoint]) -> None:
+    """Make these the copies of other hosts' records; call it with the network locked."""
+    place = _place(paths, network_id) / "remote"
+    place.mkdir(mode=0o700, exist_ok=True)
+    wanted = {one.container_id: one for one in present}
+    here = {one.container_id: one for one in remote_of_network(paths, network_id)}
+    for container_id in here.keys() - wanted.keys():
+        (place / f"{container_id}.json").unlink(missing_ok=True)
+    for container_id, one in wanted.items():
+        if here.get(container_id) != one:
+            records.save(place / f"{container_id}.json", one, durable=False)
 
 
 def _existing(files: Iterator[Path]) -> list[Endpoint]:

@@ -65,8 +65,8 @@ def inside(namespace: int) -> "Iterator[IPRoute]":
         yield rtnetlink
 
 
-def _ask(rtnetlink: "IPRoute", said: str, what: str, *words: str, **values: Any) -> None:
-    """One request; a refusal is an OSError that says what was asked."""
+def ask(rtnetlink: "IPRoute", said: str, what: str, *words: str, **values: Any) -> None:
+    """One request, told in words; a refusal is an OSError that repeats them."""
     from pyroute2.netlink.exceptions import NetlinkError
 
     with trace.operation("link", said):
@@ -87,6 +87,19 @@ def index(name: str) -> int:
 def names() -> list[str]:
     """The interfaces of this thread's network namespace, without the loopback."""
     return sorted(name for _, name in socket.if_nameindex() if name != "lo")
+
+
+def addresses() -> dict[str, str]:
+    """The addresses of IPv4 of this thread's network namespace but the loopback's, with their interfaces."""
+    with host() as rtnetlink:
+        names = {number: name for number, name in socket.if_nameindex() if name != "lo"}
+        rows = rtnetlink.get_addr(family=socket.AF_INET)
+        return {row.get_attr("IFA_LOCAL"): names[row["index"]] for row in rows if row["index"] in names}
+
+
+def name_of(address: str) -> str:
+    """The interface that has an address of IPv4; empty where none has."""
+    return addresses().get(address, "")
 
 
 def uplink_mtu() -> int:
@@ -110,14 +123,14 @@ def make_bridge(name: str, addresses: list[str], mtu: int) -> None:
     """A bridge that has the gateways' addresses and is up."""
     with host() as rtnetlink:
         if not index(name):
-            _ask(rtnetlink, f"add bridge {name}", "link", "add", ifname=name, kind="bridge", mtu=mtu)
+            ask(rtnetlink, f"add bridge {name}", "link", "add", ifname=name, kind="bridge", mtu=mtu)
         number = index(name)
         has_ipv6 = any(":" in address for address in addresses)
         if Path("/proc/sys/net/ipv6").exists():
             sysctl(f"net/ipv6/conf/{name}/disable_ipv6", int(not has_ipv6))
         for address in addresses:
             _add_address(rtnetlink, number, address, name)
-        _ask(rtnetlink, f"set {name} up", "link", "set", index=number, state="up")
+        ask(rtnetlink, f"set {name} up", "link", "set", index=number, state="up")
     sysctl("net/ipv4/ip_forward", 1)
     sysctl(f"net/ipv4/conf/{name}/route_localnet", 1)  # so that 127.0.0.1:PORT can lead to a container
     if has_ipv6:
@@ -130,7 +143,7 @@ def _add_address(rtnetlink: "IPRoute", number: int, address: str, name: str) -> 
     if ":" in ip:
         values["flags"] = _NODAD
     with suppress(FileExistsError):  # the bridge has it already
-        _ask(rtnetlink, f"add {address} to {name}", "addr", "add", **values)
+        ask(rtnetlink, f"add {address} to {name}", "addr", "add", **values)
 
 
 def plug(
@@ -139,13 +152,13 @@ def plug(
     """A cable from a bridge to an interface inside, a veth pair; isolated from all but the bridge itself."""
     with host() as rtnetlink:
         master = index(bridge)
-        _ask(
+        ask(
             rtnetlink, f"add veth {name} on {bridge}, {inner} inside", "link", "add",
             ifname=name, kind="veth", mtu=mtu, master=master, state="up",
             peer={"ifname": inner, "net_ns_fd": namespace, "address": mac, "mtu": mtu},
         )  # fmt: skip
         # Hairpin: who asks for its own published port gets its packet back by the way it came.
-        _ask(
+        ask(
             rtnetlink, f"set {name} hairpin{', isolated' * isolated}", "brport", "set",
             index=index(name), mode=1, isolated=int(isolated),
         )  # fmt: skip
@@ -154,7 +167,7 @@ def plug(
 def add_macvlan(parent: str, namespace: int, inner: str, *, mode: str, mac: str, mtu: int) -> None:
     """A further interface of a parent, made inside: no name of the host is needed for it."""
     with host() as rtnetlink:
-        _ask(
+        ask(
             rtnetlink, f"add macvlan of {parent}, {mode}, {inner} inside", "link", "add",
             ifname=inner, kind="macvlan", link=index(parent), net_ns_fd=namespace,
             macvlan_mode=mode, address=mac, mtu=mtu,
@@ -164,18 +177,18 @@ def add_macvlan(parent: str, namespace: int, inner: str, *, mode: str, mac: str,
 def add_vlan(name: str, below: str, number: int) -> None:
     """An interface for the frames of one VLAN of another, IEEE 802.1Q."""
     with host() as rtnetlink:
-        _ask(
+        ask(
             rtnetlink, f"add {name}, VLAN {number} of {below}", "link", "add",
             ifname=name, kind="vlan", link=index(below), vlan_id=number,
         )  # fmt: skip
-        _ask(rtnetlink, f"set {name} up", "link", "set", index=index(name), state="up")
+        ask(rtnetlink, f"set {name} up", "link", "set", index=index(name), state="up")
 
 
 def delete_inside(namespace: int, inner: str) -> None:
     """Take an interface inside away; happy to be called twice."""
     if number := namespaces.in_network(namespace, lambda: index(inner)):
         with inside(namespace) as rtnetlink:
-            _ask(rtnetlink, f"delete {inner} inside", "link", "del", index=number)
+            ask(rtnetlink, f"delete {inner} inside", "link", "del", index=number)
 
 
 def set_up_inside(
@@ -193,14 +206,14 @@ def set_up_inside(
     with inside(namespace) as rtnetlink:
         for address in addresses:
             _add_address(rtnetlink, number, address, f"{inner} inside")
-        _ask(rtnetlink, f"set {inner} up inside", "link", "set", index=number, state="up")
+        ask(rtnetlink, f"set {inner} up inside", "link", "set", index=number, state="up")
         set_gateways(rtnetlink, number, gateways)
 
 
 def set_gateways(rtnetlink: "IPRoute", number: int, gateways: list[str]) -> None:
     """The way to everywhere, one for each version of IP; in the place of another."""
     for gateway in gateways:
-        _ask(
+        ask(
             rtnetlink, f"default route by {gateway}", "route", "replace",
             dst="::/0" if ":" in gateway else "0.0.0.0/0", gateway=gateway, oif=number,
             family=socket.AF_INET6 if ":" in gateway else socket.AF_INET,

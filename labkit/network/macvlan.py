@@ -10,6 +10,7 @@ import errno
 from labkit.errors import Conflict, Invalid, Unsupported
 from labkit.kernel import interfaces
 from labkit.network import driver, links, networks
+from labkit.network.authority import THIS_HOST
 from labkit.network.driver import Socket
 from labkit.network.endpoints import Endpoint
 from labkit.network.networks import PARENT_OPTION, Network
@@ -23,8 +24,10 @@ LAST_VLAN = 4094
 class Macvlan:
     """Further interfaces of one of the host's; without a gateway, rules or names of the host."""
 
+    authority = THIS_HOST
+
     def validate(self, paths: Paths, network: Network) -> None:
-        """Refuse a parent that is not there or is taken, an unknown mode, a packet too large for the parent."""
+        """Refuse a parent that is not there or is taken, an unknown mode, too large a packet."""
         parent = network.options.get(PARENT_OPTION, "")
         if not parent:
             raise Invalid(
@@ -44,7 +47,7 @@ class Macvlan:
             raise Invalid(f"{network.mtu} bytes do not go through {below}: it takes {interfaces.mtu(below)}")
 
     def attach(self, paths: Paths, network: Network, endpoint: Endpoint, socket: Socket) -> None:
-        """The interface inside, its address and its way out; the parent's VLAN where that is not there yet."""
+        """The interface inside, its address and way out; the parent's VLAN where that is not there yet."""
         parent = network.options[PARENT_OPTION]
         _ensure_parent(paths, network, parent)
         mode = _mode(network)

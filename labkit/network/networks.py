@@ -1,8 +1,9 @@
 """networks: which there are, and what each was asked to be.
 
-Chapter 11. docker-network(1). One record for each below LABKIT_ROOT/networks. What
-the kernel needs for one (a bridge, rules) is made when the first container
-comes, so a boot loses nothing.
+Chapters 11 and 13. docker-network(1). One record for each below LABKIT_ROOT/networks.
+What the kernel needs for one (a bridge, rules) is made when the first container
+comes, so a boot loses nothing. Of a network that several hosts share, the record
+is a copy of the one that they agree on.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 from labkit import records
 from labkit.errors import Conflict, Invalid, NotFound
-from labkit.network import addresses
+from labkit.network import addresses, membership
 from labkit.network.addresses import Subnet
 from labkit.paths import Paths
 
@@ -36,7 +37,13 @@ MTU_OPTION = "com.docker.network.driver.mtu"
 HOST_OPTION = "com.docker.network.bridge.host_binding_ipv4"
 PARENT_OPTION = "parent"
 
+SHARED_DRIVER = "overlay"
+
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+
+
+class Overtaken(Conflict):
+    """Another host changed what this one had looked at; look again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +101,16 @@ def load(paths: Paths, network_id: str) -> Network:
 
 
 def all_networks(paths: Paths) -> list[Network]:
-    """Every network, the oldest first."""
+    """Every network, the oldest first; those that hosts share as they are now, or were when last heard of."""
+    if membership.load(paths):
+        from labkit.network import overlay  # few hosts are members, and etcd's client takes its time to load
+
+        overlay.catch_up(paths)
+    return recorded(paths)
+
+
+def recorded(paths: Paths) -> list[Network]:
+    """What this host's files say, the oldest first."""
     found = []
     for file in paths.networks.glob("[!.]*.json"):
         with contextlib.suppress(FileNotFoundError):  # it was removed while we looked
@@ -104,7 +120,9 @@ def all_networks(paths: Paths) -> list[Network]:
 
 def find(paths: Paths, name: str) -> Network:
     """By name, id, or as much of the id as is not ambiguous; the default network is made where it is not."""
-    known = all_networks(paths)
+    known = recorded(paths)
+    if not any(name in (one.id, one.name) and one.driver != SHARED_DRIVER for one in known):
+        known = all_networks(paths)  # one of this host alone needs nobody's word
     exact = [one for one in known if one.id == name] or [one for one in known if one.name == name]
     found = exact or [one for one in known if name and one.id.startswith(name)]
     if len(found) > 1:
@@ -119,8 +137,7 @@ def find(paths: Paths, name: str) -> Network:
 def _default(paths: Paths) -> Network:
     """The network of those who ask for none; whoever needs it first makes it."""
     try:
-        with drafted(paths, DEFAULT, predefined=True) as network:
-            return network
+        return make(paths, DEFAULT, lambda network: network, predefined=True)
     except Conflict:  # another process was faster
         return find(paths, DEFAULT)
 
@@ -136,10 +153,10 @@ def locked(paths: Paths) -> Iterator[None]:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def drafted(
+def make(
     paths: Paths,
     name: str,
+    settle: Callable[[Network], Network],
     *,
     driver: str = "bridge",
     subnets: Sequence[Subnet] = (),
@@ -148,10 +165,10 @@ def drafted(
     options: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
     predefined: bool = False,
-) -> Iterator[Network]:
-    """A network with subnets that clash with nothing, chosen or free; kept unless the block objects.
+) -> Network:
+    """A network with subnets that clash with nothing, chosen or free. Its name must be new.
 
-    Its name must be new.
+    `settle` objects, or returns it with what was still to be chosen; then it is kept.
     """
     if not predefined:
         _check_name(name)
@@ -166,12 +183,13 @@ def drafted(
             subnets=_subnets(known, subnets, ipv6=ipv6, driver=driver),
             internal=internal,
             ipv6=ipv6 or any(one.version == 6 for one in subnets),
-            options=_checked(dict(options or {})),
+            options=check_options(dict(options or {})),
             labels=dict(labels or {}),
             created_at=time.time(),
         )
-        yield network
+        network = settle(network)
         records.save(file_of(paths, network.id), network)
+        return network
 
 
 def _check_name(name: str) -> None:
@@ -181,7 +199,8 @@ def _check_name(name: str) -> None:
         raise Invalid(f"invalid network name {name!r}: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
 
 
-def _checked(options: dict[str, str]) -> dict[str, str]:
+def check_options(options: dict[str, str]) -> dict[str, str]:
+    """What every driver may be told; Invalid names an option with a value that makes no sense."""
     mtu = options.get(MTU_OPTION)
     if mtu is not None and not (mtu.isdigit() and 68 <= int(mtu) <= 65535):
         raise Invalid(f"{MTU_OPTION}={mtu}: the largest packet has 68 to 65535 bytes")
