@@ -83,16 +83,21 @@ class Docker:
 
 
 @contextmanager
-def daemon() -> Iterator[Docker]:
-    """Start it, wait until it answers, and end it with all it started."""
+def daemon(network_namespace: str = "") -> Iterator[Docker]:
+    """Start it, wait until it answers, and end it with all it started.
+
+    In a network namespace of its own, by name, it has its bridges and its rules;
+    in the host's it has neither, and touches nothing.
+    """
+    enter = ["nsenter", f"--net=/run/netns/{network_namespace}"] if network_namespace else []
+    alone = [] if network_namespace else ["--iptables=false", "--ip6tables=false", "--bridge=none"]
     home = Path(tempfile.mkdtemp(prefix="labkit-dockerd-", dir="/var/tmp"))
     docker = Docker(home / "docker.sock")
     with (home / "log").open("wb") as log:
         started = subprocess.Popen(
             [
-                "dockerd", "--data-root", home / "data", "--exec-root", home / "exec",
-                "-p", home / "pid", "-H", docker.host,
-                "--iptables=false", "--ip6tables=false", "--bridge=none",
+                *enter, "dockerd", "--data-root", home / "data", "--exec-root", home / "exec",
+                "-p", home / "pid", "-H", docker.host, *alone,
             ],
             stdout=log, stderr=log, env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
         )  # fmt: skip

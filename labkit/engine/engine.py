@@ -19,6 +19,7 @@ from labkit.errors import Unsupported
 from labkit.images import collect, lock
 from labkit.kernel import trees
 from labkit.ledger import Ledger
+from labkit.network import client, peers
 from labkit.paths import Paths
 from labkit.runtime import status
 from labkit.runtime.launcher import Launcher
@@ -41,6 +42,8 @@ class Engine:
         self.owner = owner
         self.launcher = Launcher()
         self.sweep()
+        peers.ensure(self.paths)
+        client.ensure(self.paths)
         collect.if_needed(self.paths)
 
     def close(self) -> None:

@@ -15,11 +15,13 @@ from typing import TypedDict
 
 from labkit.engine import ports
 from labkit.errors import Conflict, Invalid
+from labkit.kernel import process
 from labkit.ledger import Ledger
-from labkit.network import addresses, connections, firewall, networks
+from labkit.network import addresses, client, connections, firewall, networks, upstreams
 from labkit.network.driver import Socket
 from labkit.network.endpoints import Endpoint, Wish
 from labkit.network.firewall import Published
+from labkit.network.requests import Served
 from labkit.paths import Paths
 
 OTHERS = "container:"
@@ -203,17 +205,64 @@ class Plugs:
                 connections.plug(self.paths, endpoint, socket)
         finally:
             os.close(namespace)
-        self._publish()
+        serve(self.paths, self.networking, self.container_id, self.name, pid, self.endpoints, self._publish())
 
-    def _publish(self) -> None:
-        exposed = [one for one in self.endpoints if one.through_host and not one.internal]
-        if not self.networking.ports or not exposed:
-            return
-        chosen = exposed[0]
-        inside = [text.partition("/")[0] for text in (chosen.ipv4, chosen.ipv6) if text]
+    def _publish(self) -> tuple[Published, ...]:
+        """Lead the host's ports to the container; those there are, each with its number."""
+        inside = exposed_addresses(self.endpoints)
+        if not self.networking.ports or not inside:
+            return ()
         with networks.locked(self.paths):
             given = ports.choose(self.networking.ports)
             firewall.publish(self.paths, self.ledger, given, inside, self.name)
+        return tuple(given)
+
+
+def exposed_addresses(present: Sequence[Endpoint]) -> tuple[str, ...]:
+    """To which addresses published ports lead: those on the first network that has an outside."""
+    exposed = next((one for one in present if one.through_host and not one.internal), None)
+    if exposed is None:
+        return ()
+    return tuple(text.partition("/")[0] for text in (exposed.ipv4, exposed.ipv6) if text)
+
+
+def serve(
+    paths: Paths,
+    networking: Networking,
+    container_id: str,
+    name: str,
+    pid: int,
+    present: Sequence[Endpoint],
+    given: Sequence[Published],
+) -> None:
+    """Have names answered inside, and the ports held on the host, until the container ends.
+
+    Conflict names who has a port already. A container on the default network
+    without ports needs nobody for it.
+    """
+    names = any(one.has_names for one in present)
+    if not names and not given:
+        return
+    wanted = Served(
+        container_id=container_id,
+        name=name,
+        pid=pid,
+        start_ticks=process.started_at(pid),
+        names=names,
+        ndots=any(option.startswith("ndots:") for option in networking.dns_options),
+        servers=upstreams.upstreams(
+            host_resolver()[0], networking.dns, internal=all(one.internal for one in present)
+        ),
+        ports=tuple(given),
+        addresses=exposed_addresses(present) if given else (),
+    )
+    client.serve(paths, wanted)
+
+
+def ports_now(paths: Paths, container_id: str) -> tuple[Published, ...]:
+    """The host's ports that lead to a running container, each with its number."""
+    served = client.record(paths, container_id)
+    return served.ports if served else ()
 
 
 def with_short_id(attachment: Attachment, container_id: str) -> Wish:

@@ -95,9 +95,12 @@ def _pid_of(paths: Paths, record: Record) -> int:
 
 
 def _keep(paths: Paths, record: Record, told: networking.Networking) -> None:
+    """The record, and for a container that runs the files and the servers that go by it."""
     containers.save(paths, dataclasses.replace(record, networking=told))
-    if _pid_of(paths, record):
+    if pid := _pid_of(paths, record):
         present = endpoints.of_container(paths, record.id)
+        given = networking.ports_now(paths, record.id)
+        networking.serve(paths, told, record.id, record.name, pid, present, given)
         networking.write_files(containers.directory(paths, record.id), told, record.hostname, present)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from labkit import records
 from labkit.errors import LabkitError
 from labkit.kernel import trace
 from labkit.network import requests
@@ -53,6 +54,14 @@ def ensure(paths: Paths) -> None:
     """Start the service again where it was killed while there was something to serve."""
     if any((place_of(paths) / "served").glob("[!.]*.json")):
         _ask(paths, Message.LIST)
+
+
+def record(paths: Paths, container_id: str) -> Served | None:
+    """What is served for a container, by the service's own record; None where nothing is."""
+    try:
+        return requests.parse(records.load(place_of(paths) / "served" / f"{container_id}.json"))
+    except FileNotFoundError:
+        return None
 
 
 def served(paths: Paths) -> tuple[int, list[Served]]:

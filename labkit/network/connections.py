@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from labkit.errors import Conflict, Invalid, NotFound
 from labkit.kernel import namespaces
 from labkit.ledger import Ledger
-from labkit.network import endpoints, firewall, links, networks
+from labkit.network import client, endpoints, firewall, links, networks
 from labkit.network.addresses import Subnet
 from labkit.network.bridge import Bridge
 from labkit.network.driver import Driver, Socket, ledger_of
@@ -134,6 +134,8 @@ def take_down_unused(paths: Paths) -> list[str]:
                 driver_of(network).remove(paths, network)
                 removed.append(f"what the kernel had of network {network.name}")
     firewall.drop_if_unused(paths)
+    if not any(paths.endpoints.glob("*/endpoints/*.json")):
+        client.stop(paths)
     return removed
 
 

@@ -197,6 +197,7 @@ def set_up_inside(
     """Give the interface its addresses, wake it, and lead what goes elsewhere to the gateways."""
 
     def switch() -> int:
+        interfaces.bring_up("lo")  # the init may not have come to that yet
         sysctl(f"net/ipv4/conf/{inner}/arp_notify", 1)  # who had the address a moment ago is forgotten
         if not has_ipv6 and Path("/proc/sys/net/ipv6").exists():
             sysctl(f"net/ipv6/conf/{inner}/disable_ipv6", 1)

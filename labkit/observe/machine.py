@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from labkit.errors import Invalid
+from labkit.errors import Invalid, LabkitError
 from labkit.kernel import capabilities as kernel_capabilities
 from labkit.kernel import cgroups
 from labkit.kernel.namespaces import Namespace
+from labkit.observe import forwarding
 from labkit.paths import Paths
 
 OLDEST_KERNEL = (5, 12)  # clone3 is of 5.3, id-mapped mounts are of 5.12
@@ -132,7 +133,7 @@ def _refusals(names: Iterable[str]) -> dict[str, str]:
 
 PACKAGES = {
     "nft": "nftables", "ip": "iproute2", "tc": "iproute2", "busybox": "busybox-static", "docker": "docker.io",
-    "dockerd": "docker.io",
+    "dockerd": "docker.io", "etcd": "etcd-server",
 }  # fmt: skip
 """Debian's packages, where they are not called as the program."""
 
@@ -255,6 +256,20 @@ def _namespaces(_: str) -> Finding:
     return Finding("all eight")
 
 
+def _forwarding(_: str) -> Finding:
+    if os.geteuid() != 0:
+        return _missing("not looked at: only root may", "start it with sudo")
+    try:
+        found = forwarding.obstacles()
+    except (OSError, LabkitError) as refused:
+        return _missing(str(refused), "apt-get install nftables")
+    if not found:
+        return Finding("nobody else drops packets between interfaces")
+    names = ", ".join(map(str, found))
+    remedy = " && ".join(one.remedy for one in found)
+    return Finding(f"dropped by the policy of {names}", Status.LIMITED, remedy)
+
+
 def _seccomp(_: str) -> Finding:
     try:
         return Finding(Path("/proc/sys/kernel/seccomp/actions_avail").read_text().strip())
@@ -308,6 +323,7 @@ FEATURES = (
     Feature("tc", _tried, "shaping traffic, chapter 04"),
     Feature("veth", _tried, "containers have no network"),
     Feature("bridge", _tried, "containers do not reach each other"),
+    Feature("forwarding", _forwarding, "containers on a bridge reach nobody outside, and are not reached"),
     Feature("vxlan", _tried, "networks across machines"),
     Feature("macvlan", _tried, "containers with an address of the outer network"),
     Feature("kvm", _kvm, "chapter 01's machine is emulated, about ten times slower"),
@@ -315,6 +331,8 @@ FEATURES = (
     Feature("vm-kernel", _vm_kernel, "chapter 01's virtual machine is skipped"),
     Feature("gcc-image", _gcc_image, "chapter 09, which compiles a program, is skipped"),
     Feature("busybox", _program, "the image lab/busybox cannot be made: no chapter runs"),
+    Feature("etcd", _program, "chapter 13's hosts have nothing to agree by"),
+    Feature("tcpdump", _program, "tests that listen on a wire are skipped"),
     Feature("chromium", _chromium, "the browser tests are skipped"),
     Feature("strace", _program, "tests that ask strace are skipped"),
     Feature("peers", _peers, "tests that ask other people's programs are skipped"),

@@ -16,7 +16,7 @@ import pytest
 from labkit.engine import networks as verbs
 from labkit.engine.engine import Engine
 from labkit.errors import Conflict, Invalid, NotFound, StartFailed
-from labkit.network import addresses, connections, endpoints, firewall, networks
+from labkit.network import addresses, client, connections, endpoints, firewall, networks
 
 pytestmark = pytest.mark.requires("root", "overlay", "cgroups", "namespaces", "busybox", "veth", "nft")
 BUSYBOX = "lab/busybox"
@@ -85,17 +85,6 @@ def listing(engine) -> str:
     return subprocess.run(
         ["nft", "list", "table", "inet", firewall.table(engine.paths)], capture_output=True, text=True
     ).stdout
-
-
-def host_address() -> str:
-    """The address by which the outside knows this machine."""
-    return next(
-        info["local"]
-        for link in ip("address")
-        if not link["ifname"].startswith("lk") and "LOOPBACK" not in link["flags"]
-        for info in link["addr_info"]
-        if info["family"] == "inet"
-    )
 
 
 # ------------------------------------------------------------------ a cable
@@ -221,6 +210,7 @@ class Outside:
     """Another machine: a network namespace with a cable to this one, that answers with who asks."""
 
     address = "10.90.0.2"
+    host = "10.90.0.1"  # this machine, as the outside knows it
 
     def __init__(self) -> None:
         name = "lkoutside"
@@ -294,12 +284,12 @@ def test_a_published_port_answers_from_everywhere(engine, blue, outside):
     neighbour, stranger = idle(engine, network="blue"), idle(engine, network="green")
 
     assert fetch_from_host("127.0.0.1", 18080) == "hello"
-    assert fetch_from_host(host_address(), 18080) == "hello"
+    assert fetch_from_host(outside.host, 18080) == "hello"
     assert outside.fetch("10.90.0.1", 18080) == "hello"
     assert fetch(neighbour, "10.89.1.1", 18080) == "hello"
-    assert fetch(neighbour, host_address(), 18080) == "hello"
+    assert fetch(neighbour, outside.host, 18080) == "hello"
     assert fetch(stranger, "10.89.2.1", 18080) == "hello"
-    assert fetch(server, host_address(), 18080) == "hello"  # its own, by the way around
+    assert fetch(server, outside.host, 18080) == "hello"  # its own, by the way around
     assert outside.fetch(address_of(engine, server), 80) == ""  # what is not published is not reached
     assert f"tcp . 18080 : {address_of(engine, server)} . 80" in listing(engine)
     server.stop(0.1)
@@ -311,7 +301,7 @@ def test_a_port_of_one_address_answers_there_alone(engine, blue, outside):
     serving(engine, network="blue", publish=["127.0.0.1:18081:80"])
 
     assert fetch_from_host("127.0.0.1", 18081) == "hello"
-    assert fetch_from_host(host_address(), 18081) == ""
+    assert fetch_from_host(outside.host, 18081) == ""
     assert outside.fetch("10.90.0.1", 18081) == ""
 
 
@@ -544,3 +534,53 @@ def test_an_engine_that_is_killed_in_the_middle_of_an_attach_leaves_nothing(engi
         time.sleep(0.05)
     assert "18089" not in listing(engine)
     assert engine.run(BUSYBOX, ["ls", "/sys/class/net"], network="blue").stdout.split() == ["eth0", "lo"]
+
+
+# ------------------------------------------------------------------ names
+
+
+def test_names_aliases_and_short_ids_lead_to_a_container(engine, blue):
+    server = serving(engine, name="web", network="blue", network_aliases=["www"])
+    asker = idle(engine, network="blue")
+
+    for name in ("web", "WWW", server.id[:12], "web.blue"):
+        assert fetch(asker, name) == "hello", name
+    assert fetch(asker, "nobody") == ""
+    verbs.connect(engine.paths, "bridge", server.name)
+    stranger = idle(engine, network="bridge")
+    assert fetch(stranger, "web") == ""  # the default network has no names
+    assert fetch(stranger, address_of(engine, server, "bridge")) == "hello"
+    verbs.connect(engine.paths, "blue", stranger.name, aliases=["late"])
+    assert fetch(stranger, "web") == "hello"  # from now on, without a restart
+    assert asker.exec(["nslookup", "late"]).exit_code == 0
+    verbs.disconnect(engine.paths, "blue", server.name)
+    assert fetch(asker, "web") == ""
+
+
+def test_a_port_that_another_program_has_is_refused_by_its_name(engine, blue):
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        container = engine.create(BUSYBOX, ["sleep", "9"], network="blue", publish=[f"{port}:80"])
+        with pytest.raises(Conflict, match=rf"{port}.*process {os.getpid()}"):
+            container.start()
+    assert str(port) not in listing(engine)
+    assert endpoints.of_network(engine.paths, blue.id) == []
+    container.start()
+    with pytest.raises(OSError), socket.create_server(("0.0.0.0", port)):
+        pass  # it is held while the container runs
+    container.stop(0.1)
+
+
+def test_the_loopback_of_ipv6_leads_to_a_published_port(engine, blue):
+    serving(engine, network="blue", publish=["18095:80"])
+    assert fetch_from_host("::1", 18095) == "hello"
+
+
+def test_a_killed_network_service_is_followed_by_another(engine, blue):
+    server, asker = serving(engine, name="web", network="blue"), idle(engine, network="blue")
+    pid, containers = client.served(engine.paths)
+    assert {one.name for one in containers} == {server.name, asker.name}
+    os.kill(pid, signal.SIGKILL)
+    assert fetch(asker, "web") == ""
+    Engine(engine.paths).close()
+    assert fetch(asker, "web") == "hello"
