@@ -220,7 +220,7 @@ def cgroup(name: str, limits: Limits | None = None) -> Cgroup:
 
 
 def network(name: str, subnet: str = "", **options: Any) -> "Network":
-    """A fresh network of the chapter, with the options of `connections.create`; it goes when the chapter ends.
+    """A fresh network of the chapter, with the options of `connections.create`; it goes with the chapter.
 
     One of that name that the chapter has made before goes first.
     """

@@ -34,7 +34,7 @@ def test_a_text_is_loaded_as_the_program_lists_it(table):
 
 
 def test_one_line_that_is_wrong_takes_all_others_with_it(table):
-    with pytest.raises(OSError, match="nft: ") as refused:
+    with pytest.raises(OSError, match="nft: "):
         nft.run(
             f"add element inet {table} ports {{ 80 : 10.0.0.1 }}\nadd element inet {table} nowhere {{ 1 }}"
         )
