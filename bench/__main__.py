@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-NAMES = ("start", "build", "images")
+NAMES = ("start", "build", "images", "network")
 
 
 def main() -> None:

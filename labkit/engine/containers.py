@@ -3,6 +3,7 @@
 Chapter 6. One directory for each: container.json, upper, work, log.
 """
 
+import contextlib
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ _MOODS = (
     "brave calm clever eager gentle happy jolly keen lively proud quick quiet sharp steady warm wise".split()
 )
 _NOUNS = "anchor barge beacon cargo crane ferry harbor jetty keel lantern mast pier rudder sail tug".split()
+_ID = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 
@@ -89,6 +91,9 @@ def all_records(paths: Paths) -> list[Record]:
 
 def find(paths: Paths, name: str) -> Record:
     """By name, id, or as much of the id as is not ambiguous."""
+    if _ID.fullmatch(name):
+        with contextlib.suppress(FileNotFoundError):
+            return load(paths, name)  # no need to read all the others
     known = all_records(paths)
     exact = [record for record in known if name in (record.name, record.id)]
     matching = exact or [record for record in known if len(name) >= 2 and record.id.startswith(name)]

@@ -13,7 +13,7 @@ import struct
 from labkit.kernel import trace
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
-_SIOCGIFMTU = 0x8921
+_SIOCGIFMTU, _SIOCGIFHWADDR = 0x8921, 0x8927
 _RTM_DELLINK, _IFLA_IFNAME, _REQUEST_ACK = 17, 3, 0x1 | 0x4
 
 
@@ -35,6 +35,13 @@ def mtu(name: str) -> int:
         answer = fcntl.ioctl(control, _SIOCGIFMTU, struct.pack("16si12x", name.encode(), 0))
     found: int = struct.unpack("16si12x", answer)[1]
     return found
+
+
+def hardware_address(name: str) -> str:
+    """As 02:42:ac:11:00:02; OSError where there is no such interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+        answer: bytes = fcntl.ioctl(control, _SIOCGIFHWADDR, struct.pack("16s16x", name.encode()))
+    return answer[18:24].hex(":")
 
 
 def delete(name: str) -> bool:

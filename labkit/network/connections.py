@@ -6,11 +6,12 @@ start speak of them; the cable follows once there is a process to plug it into.
 
 import contextlib
 import random
+import socket
 import time
 from collections.abc import Mapping, Sequence
 
 from labkit.errors import Conflict, Invalid, NotFound
-from labkit.kernel import namespaces
+from labkit.kernel import interfaces, namespaces
 from labkit.ledger import Ledger
 from labkit.network import client, endpoints, firewall, links, networks
 from labkit.network.addresses import Subnet
@@ -103,18 +104,18 @@ def unplug(paths: Paths, endpoint: Endpoint, socket: Socket) -> None:
 
 def free_interface(namespace: int) -> str:
     """The lowest ethN that a network namespace has not got yet."""
-    with links.inside(namespace) as rtnetlink:
-        taken = {link.get_attr("IFLA_IFNAME") for link in rtnetlink.get_links()}
+    taken = namespaces.in_network(namespace, lambda: {name for _, name in socket.if_nameindex()})
     return next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
 
 
 def interface_of(namespace: int, endpoint: Endpoint) -> str:
     """By which interface a container is on a network; empty where it is not."""
-    with links.inside(namespace) as rtnetlink:
-        for link in rtnetlink.get_links():
-            if link.get_attr("IFLA_ADDRESS") == endpoint.mac and link.get_attr("IFLA_IFNAME") != "lo":
-                return str(link.get_attr("IFLA_IFNAME"))
-    return ""
+
+    def look() -> str:
+        names = [name for _, name in socket.if_nameindex() if name != "lo"]
+        return next((name for name in names if interfaces.hardware_address(name) == endpoint.mac), "")
+
+    return namespaces.in_network(namespace, look)
 
 
 def lead(namespace: int, endpoint: Endpoint) -> None:
