@@ -32,6 +32,7 @@ class Bytes(click.ParamType[int]):
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
 @click.option("-d", "--detach", is_flag=True, help="Leave it in the background and print its id.")
+@click.option("-i", "--interactive", is_flag=True, help="Give it what stands on standard input, to its end.")
 @click.option("--name", default="", help="What it is called; two words where nothing is given.")
 @click.option("-m", "--memory", type=Bytes(), help="Limit of memory, such as 64m.")
 @click.option("--cpus", type=float, help="Limit of CPU time, such as 0.5 of one CPU.")
@@ -61,6 +62,7 @@ class Bytes(click.ParamType[int]):
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def run(
     detach: bool,
+    interactive: bool,
     name: str,
     memory: int | None,
     cpus: float | None,
@@ -101,7 +103,7 @@ def run(
         code = container.wait()
         click.echo(container.logs(), nl=False)
         sys.exit(code)
-    stdin = None if sys.stdin.isatty() else sys.stdin.buffer.read()
+    stdin = sys.stdin.buffer.read() if interactive else None
     result = engine().run(image, list(command) or None, stdin=stdin, **options)
     click.echo(result.stdout, nl=False)
     click.echo(result.stderr, nl=False, err=True)
@@ -122,7 +124,7 @@ def ps(everything: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("id", "name", "image", "command", "status", box=None, header_style="bold")
+    table = Table("id", "name", "image", "command", "status", "ports", box=None, header_style="bold")
     for container in engine().containers():
         state = container.state
         if everything or state.status in (Status.RUNNING, Status.PAUSED):
@@ -132,7 +134,8 @@ def ps(everything: bool) -> None:
             )
             command = " ".join(container.record.args)[:30]
             record = container.record
-            table.add_row(record.short, record.name, record.image, command, f"{told} {_ago(since)}")
+            ports = ", ".join(map(str, container.ports))
+            table.add_row(record.short, record.name, record.image, command, f"{told} {_ago(since)}", ports)
     Console().print(table)
 
 

@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from labkit.engine import attached, containers, starting, storage
+from labkit.engine import attached, containers, networking, starting, storage
 from labkit.engine.attached import Result
 from labkit.engine.containers import Record
 from labkit.engine.starting import Prepared
 from labkit.errors import Conflict, Invalid, NotFound, StartFailed, Unsupported
 from labkit.kernel import cgroups, process, trace, trees
 from labkit.kernel.cgroup_usage import Usage
+from labkit.network.firewall import Published
 from labkit.paths import Paths
 from labkit.runtime import handshake, logs, status
 from labkit.runtime.launcher import Launcher
@@ -71,6 +72,12 @@ class Container:
         """Its group, while it runs."""
         self._running()
         return cgroups.open_existing(starting.cgroup_of(self.record))
+
+    @property
+    def ports(self) -> tuple[Published, ...]:
+        """The host's ports that lead to it while it runs, each with its number."""
+        running = self.status in (Status.RUNNING, Status.PAUSED)
+        return networking.ports_now(self._paths, self.id) if running else ()
 
     def usage(self) -> Usage:
         """What it uses now."""
