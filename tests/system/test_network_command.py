@@ -95,12 +95,14 @@ def test_what_makes_no_sense_is_refused_and_named(labkit, engine, words, said):
     assert [one.name for one in networks.all_networks(engine.paths) if one.name != "bridge"] == []
 
 
-def test_standard_input_is_for_a_container_only_where_that_is_asked_for(labkit, monkeypatch):
+def test_standard_input_is_for_a_container_only_where_that_is_asked_for(labkit, monkeypatch, capfd):
     import io
     import types
 
     given = types.SimpleNamespace(buffer=io.BytesIO(b"one two\n"), isatty=lambda: False)
     monkeypatch.setattr("sys.stdin", given)
 
-    assert labkit("run", "--network", "none", BUSYBOX, "wc", "-w")[1] == "0\n"
-    assert labkit("run", "-i", "--network", "none", BUSYBOX, "wc", "-w")[1] == "2\n"
+    for options, words in (([], "0\n"), (["-i"], "2\n")):
+        with pytest.raises(SystemExit) as ended:
+            labkit("run", *options, "--network", "none", BUSYBOX, "wc", "-w")
+        assert (ended.value.code, capfd.readouterr().out) == (0, words)
