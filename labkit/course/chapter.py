@@ -6,6 +6,7 @@ made, so that a chapter killed in the middle begins again on a clean machine.
 
 import os
 import shutil
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -277,7 +278,7 @@ def is_there(entry: Entry) -> bool:
         case "mount":
             return any(m.mount_point == entry.name for m in mounts.mounts())
         case "link":
-            return Path("/sys/class/net", entry.name).exists()
+            return entry.name in {name for _, name in socket.if_nameindex()}
         case "netns":
             return Path("/run/netns", entry.name).exists()
         case "cgroup":

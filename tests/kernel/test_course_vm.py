@@ -50,7 +50,12 @@ def test_a_machine_dies_with_the_process_that_started_it():
     )
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
-    watched = os.pidfd_open(int(owner.stdout.readline()))
+    pid = int(owner.stdout.readline())
+    watched = os.pidfd_open(pid)
+    deadline = time.monotonic() + 5
+    while not Path(f"/proc/{pid}/comm").read_text().startswith("qemu"):  # from then on it dies with its owner
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     try:
         signal.pidfd_send_signal(watched, 0)  # it is there
 
