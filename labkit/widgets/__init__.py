@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from labkit.widgets.cgroup_cockpit import CgroupCockpit
     from labkit.widgets.layer_stack import LayerStack
     from labkit.widgets.namespace_map import NamespaceMap
+    from labkit.widgets.network_map import NetworkMap
     from labkit.widgets.overlay_microscope import OverlayMicroscope
     from labkit.widgets.syscall_timeline import SyscallTimeline
 
@@ -20,6 +21,7 @@ __all__ = [
     "CgroupCockpit",
     "LayerStack",
     "NamespaceMap",
+    "NetworkMap",
     "OverlayMicroscope",
     "SyscallTimeline",
 ]
@@ -29,6 +31,7 @@ _MODULES = {
     "CgroupCockpit": "cgroup_cockpit",
     "LayerStack": "layer_stack",
     "NamespaceMap": "namespace_map",
+    "NetworkMap": "network_map",
     "OverlayMicroscope": "overlay_microscope",
     "SyscallTimeline": "syscall_timeline",
 }

@@ -19,12 +19,14 @@
 
 # %% tags=["parameters"]
 sent_kib = 512
+downloads = 8
 crowd = 100
 
 # %%
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import labkit
@@ -33,6 +35,7 @@ from labkit.course import diagrams
 from labkit.network import endpoints, firewall
 from labkit.observe import packet_trace
 from labkit.paths import Paths
+from labkit.widgets import NetworkMap
 
 course.start("11")
 
@@ -95,6 +98,14 @@ def ask(where, address, port=80):
     return how_it_went(done, done.stdout)
 
 
+def until(holds, seconds=5):
+    """Ask again and again: the kernel takes a namespace down in its own time."""
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
+
+
 # %% [markdown]
 # ## A cable
 #
@@ -135,13 +146,13 @@ print(sh(left, "ip route"))
 
 # %% tags=["nbval-check-output"]
 (neighbour,) = json.loads(sh(left, "ip --json neighbour"))
-(card,) = json.loads(sh(right, "ip --json link show eth0"))
-print("the neighbour is remembered by its card:", neighbour["lladdr"] == card["address"])
-print("the two ends name each other:", sh(left, "ip -oneline link show eth0").split()[1])
+(ours,), (theirs,) = (json.loads(sh(one, "ip --json link show eth0")) for one in (left, right))
+print("the neighbour is remembered by its card:", neighbour["lladdr"] == theirs["address"])
+print("this end names the other by its number: ", ours["link_index"] == theirs["ifindex"])
 
 # %% [markdown]
-# `eth0@if2`: the other end is interface number 2, elsewhere. Both are called `eth0` and both have number 2; a
-# name means something within one namespace only.
+# `ip link` writes the second fact as `eth0@if2`: the other end is interface number 2, elsewhere. Both ends may be
+# called `eth0` and have the same number; a name means something within one namespace only.
 #
 # `ip` is only a messenger. It writes **netlink** messages to the kernel, and Python can do that too. This
 # is how an engine does it: no program started, no text parsed.
@@ -169,7 +180,8 @@ course.child(by_netlink, right.pid, namespaces="net")
 # Where is that cable now? The child has ended, and its namespace went with it.
 
 # %% tags=["nbval-check-output"]
-print("the right island still has an eth1:", "eth1" in sh(right, "ip link"))
+gone = until(lambda: "eth1" not in sh(right, "ip link"))
+print("its end on the right island is gone:", gone)
 
 # %% [markdown]
 # A cable goes with either of its ends. So when a container dies, by whatever hand, **nobody has to clean up
@@ -413,8 +425,8 @@ print("web itself, to the outside:", ask(web, "203.0.113.80"))
 # closes no other. So an engine has to build the wall itself: into the bridge goes what belongs to a connection
 # that began inside (`established`), what came by a published port (`ct status dnat`), and nothing else.
 #
-# (Docker left that door ajar until version 28: from the same wire one reached ports that nobody had published.
-# Its release notes of 2025 say how it was closed.)
+# (Docker trusted the host's own policy in this until version 28: where that let packets through, one reached from
+# the same wire what nobody had published. Its release notes of February 2025 say how the door was closed.)
 #
 # ### From the host itself
 #
@@ -499,7 +511,14 @@ print("web, who asks for itself:", ask(web, "203.0.113.1", 8080))
 #
 # ## A packet, followed
 #
-# So many rules; which of them did a packet really meet? Counters say how often. nft can also *follow*: a rule
+# Here is everything that you have made so far, as the kernel describes it over netlink. **Before you click:** a
+# packet of db's to the outside; which boxes will light up? And one that comes for port 8080?
+
+# %% tags=["nbval-ignore-output"]
+NetworkMap({"host": host.pid, "web": web.pid, "db": db.pid, "outside": outside.pid})
+
+# %% [markdown]
+# The map knows what *should* happen. So many rules; which of them does a packet really meet? Counters say how often. nft can also *follow*: a rule
 # with `meta nftrace set 1` marks a packet, and from there on the kernel tells of each chain that it passes, what it
 # looked like and what was decided. We mark a connection from the outside, the questions and the answers.
 #
@@ -724,6 +743,25 @@ print(f"{passed[-1].chain}: {passed[-1].rule} → {passed[-1].verdict}")
 #
 # ### Whose traffic?
 #
+# The map once more, of your real machine this time, while the friend downloads something from web. Where does the
+# traffic run, and where does it not?
+
+# %% tags=["nbval-ignore-output"]
+from IPython.display import display
+
+site.exec(["dd", "if=/dev/zero", "of=/w/big", "bs=1024", f"count={sent_kib}"])
+places = {"your machine": os.getpid(), "web": site.pid, "friend": friend.pid, "stranger": stranger.pid}
+seen_live = NetworkMap(places | {"outside": outside.pid})
+shown = display(seen_live, display_id=True)
+with seen_live:
+    for _ in range(downloads):
+        friend.exec(["wget", "-q", "-O", "/dev/null", f"http://{address}/big"])
+        time.sleep(0.2)
+
+# %% [markdown]
+# Neighbours need the switch alone: not a byte passed the host's own cards, and none of its rules. (Run the cell again
+# with more `downloads` if you blinked.)
+#
 # Every card counts. The host's end of a cable counts what passes it, so an engine need not look into the container
 # to know how much it has moved; `docker stats` shows these numbers. **Before you run it:** web sends to friend. At
 # web's cable, on the host's side: is that *received* or *transmitted*?
@@ -737,7 +775,6 @@ def counters(one):
 
 
 # %% tags=["nbval-check-output"]
-site.exec(["dd", "if=/dev/zero", "of=/w/big", "bs=1024", f"count={sent_kib}"])
 before = {one.name: counters(one) for one in (site, friend)}
 friend.exec(["wget", "-q", "-O", "/dev/null", f"http://{address}/big"])
 for one in (site, friend):
@@ -749,13 +786,14 @@ for one in (site, friend):
 # What web sends, the host's end *receives*. The two words change places with the end of the cable you stand at.
 # Whoever writes a monitor gets this wrong once.
 
+
 # %% tags=["nbval-check-output"]
+cables = [endpoint(one).host_interface for one in (site, friend, stranger)]
 for one in (site, friend, stranger):
     one.remove(force=True)
 sh(here, "ip link delete c11-up0")
 outside.kill()
-left = [name for name in os.listdir("/sys/class/net") if name.startswith(("lkv", "c11-"))]
-print("cables that are left:", left)
+print("the cables are gone:", until(lambda: not set(cables) & set(os.listdir("/sys/class/net"))))
 print("the switch waits for the next one:", Path("/sys/class/net", blue.bridge).exists())
 
 # %% [markdown]

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,13 +16,13 @@ from labkit.kernel.limits import Limits
 
 pytestmark = pytest.mark.requires("root", "cgroups", "chromium")
 
-WIDGETS = ("map", "cockpit", "overlay", "timeline", "stack", "build")
+WIDGETS = ("map", "cockpit", "overlay", "timeline", "stack", "build", "network")
 EVIL = "<img src=x onerror=window.harmed=1>"
 PREPARE = """
 from labkit.kernel import cgroups
 from labkit.kernel.trace import Operation
 from labkit.observe.stacks import Layer
-from labkit.widgets import BuildGraph, CgroupCockpit, LayerStack, NamespaceMap
+from labkit.widgets import BuildGraph, CgroupCockpit, LayerStack, NamespaceMap, NetworkMap
 from labkit.widgets import OverlayMicroscope, SyscallTimeline
 from labkit.widgets.build_graph import GraphStep
 """
@@ -80,6 +81,44 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+NETWORK = """
+set -e
+ip link set lo up; ip link add br0 type bridge; ip address add 10.5.0.1/24 dev br0; ip link set br0 up
+for number in 2 3; do
+  eval pid=\\$pid$number
+  ip link add port$number type veth peer name eth0 netns $pid; ip link set port$number master br0 up
+  nsenter -t $pid -n sh -c "
+    ip link set lo up; ip address add 10.5.0.$number/24 dev eth0; ip link set eth0 up
+    ip route add default via 10.5.0.1"
+done
+echo 1 > /proc/sys/net/ipv4/ip_forward
+ip link add up0 type veth peer name far0; ip link set far0 up
+ip address add 203.0.113.1/24 dev up0; ip link set up0 up
+nft add table ip box
+nft 'add chain ip box come { type nat hook prerouting priority dstnat; }'
+nft 'add rule ip box come tcp dport 8080 dnat to 10.5.0.2:80'
+"""
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[dict[str, int]]:
+    """A host with a switch and a published port, and two namespaces on it, one with a hostile name."""
+    held = [subprocess.Popen(["unshare", "--net", "sleep", "1000"]) for _ in range(3)]
+    ours = os.stat("/proc/self/ns/net").st_ino
+    for one in held:
+        while os.stat(f"/proc/{one.pid}/ns/net").st_ino == ours:
+            time.sleep(0.01)
+    host, web, other = (one.pid for one in held)
+    subprocess.run(
+        ["nsenter", "-t", str(host), "-n", "sh", "-c", NETWORK],
+        env={**os.environ, "pid2": str(web), "pid3": str(other)}, check=True,
+    )  # fmt: skip
+    yield {"host": host, "web": web, EVIL: other}
+    for one in held:
+        one.kill()
+        one.wait()
+
+
 @pytest.fixture(scope="module", params=["light", "dark"])
 def shown(
     request: pytest.FixtureRequest,
@@ -88,6 +127,7 @@ def shown(
     stranger: int,
     group: str,
     layers: Path,
+    network: dict[str, int],
 ) -> Iterator[LabPage]:
     """A notebook with all widgets, run whole."""
     low, up = str(layers / "low"), str(layers / "up")
@@ -100,6 +140,7 @@ def shown(
         f"low, up = Layer('sha256:1', {low!r}, 'ADD base /'), Layer('sha256:2', {up!r}, {EVIL!r})",
         "LayerStack({'app:2': [low, up], 'app:1': [low]})",
         BUILD,
+        f"network = NetworkMap({network!r}).watch(); network",
     ]
     name = write_notebook(lab_server.notebooks, f"widgets-{request.param}", cells)
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
@@ -251,6 +292,44 @@ def test_a_step_changes_while_the_build_goes_on(shown):
 
     expect(step).to_contain_text("250 ms · 2 KiB")
     expect(shown.page.locator(".lk-build .lk-is-done")).to_have_count(1)
+
+
+def test_a_click_on_a_container_lights_up_the_way_of_its_packets(shown):
+    network = shown.page.locator(".lk-network")
+    network.locator('[data-key="web/"]').click()
+    steps = network.locator(".lk-detail li")
+
+    expect(steps).to_have_count(4)
+    expect(steps.nth(2)).to_contain_text("br0 is the gateway")
+    for key in ("web/eth0", "host/port2", "host/br0", "host/up0"):
+        expect(network.locator(f'.lk-box.lk-lit[data-key="{key}"]')).to_have_count(1)
+    expect(network.locator('.lk-box.lk-lit[data-key="host/port3"]')).to_have_count(0)
+    expect(network.locator(".lk-wire.lk-lit")).to_have_count(1)
+    shown.keep_picture(f"network-chosen-{shown.theme}", of=network)
+    network.locator('[data-key="web/"]').click()
+    expect(network.locator(".lk-lit")).to_have_count(0)
+
+
+def test_a_published_port_is_reached_by_keys_and_shows_the_way_in(shown):
+    network = shown.page.locator(".lk-network")
+    port = network.locator('[data-key="host/:8080/tcp"]')
+    port.focus()
+    shown.page.keyboard.press("Enter")
+    expect(port).to_have_attribute("aria-pressed", "true")
+    expect(network.locator(".lk-detail")).to_contain_text("but to 10.5.0.2:80")
+    shown.page.keyboard.press("Escape")
+
+    expect(network.locator('[aria-pressed="true"]')).to_have_count(0)
+
+
+def test_traffic_is_seen_on_the_cable_it_runs_over(shown, network):
+    wires = shown.page.locator(".lk-network .lk-wire")
+    words = "busybox ping -q -i 0.05 -c 60 -s 4000 10.5.0.1".split()
+    with subprocess.Popen(["nsenter", "-t", str(network["web"]), "-n", *words], stdout=subprocess.DEVNULL):
+        expect(wires.nth(0)).to_contain_text("KiB/s", timeout=5000)
+        expect(shown.page.locator(".lk-network .lk-busy")).to_have_count(1)
+        shown.keep_picture(f"network-busy-{shown.theme}", of=shown.page.locator(".lk-network"))
+    expect(shown.page.locator(".lk-network .lk-busy")).to_have_count(0, timeout=5000)
 
 
 def test_the_cockpit_follows_the_group_live(shown, group):

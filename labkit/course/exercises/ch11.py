@@ -86,8 +86,7 @@ def _islands(facts: Facts, count: int, ports: tuple[int, ...] = (80, 81)) -> Ite
             held = stack.enter_context(serving)
             found.append(Island(held, word))
         for one in found:
-            table = Path(f"/proc/{one.pid}/net/tcp")
-            ready = one.held.until(lambda table=table: table.read_text().count(" 0A ") == len(ports))  # type: ignore[misc]
+            ready = one.held.until(lambda pid=one.pid: all(_listens(pid, port) for port in ports))  # type: ignore[misc]
             facts.true("an island for the check is there", ready)
         yield found
 
@@ -297,6 +296,16 @@ def _nothing_else(facts: Facts, host: Island, web: Island, outside: Island, net:
         facts.equal("the same port of somebody else leads to him", said.partition(" ")[0], word)
 
 
+def _listens(pid: int, port: int) -> bool:
+    """Whether /proc/PID/net has a socket that waits for connections there; 0A is TCP_LISTEN."""
+    lines = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
+    ]
+    return any(words[1].endswith(f":{port:04X}") and words[3] == "0A" for words in lines)
+
+
 @contextmanager
 def _server_at(facts: Facts, island: Island, port: int) -> Iterator[str]:
     """One more server on an island."""
@@ -308,9 +317,7 @@ def _server_at(facts: Facts, island: Island, port: int) -> Iterator[str]:
         start_new_session=True,
     )  # fmt: skip
     try:
-        table = Path(f"/proc/{island.pid}/net/tcp")
-        tables = (table, table.with_name("tcp6"))
-        ready = island.held.until(lambda: any(f":{port:04X} " in one.read_text() for one in tables))
+        ready = island.held.until(lambda: _listens(island.pid, port))
         facts.true("a server for the check is there", ready)
         yield word
     finally:

@@ -2,8 +2,9 @@ from labkit.observe import packet_trace
 from labkit.observe.packet_trace import Hop
 
 TOLD = """
-trace id 93b3e57d inet box first packet: iif "up0" ether saddr 82:a0:9c:c8:d7:ec ether daddr 8a:6e:e0:d4:18:9a \
-ip saddr 203.0.113.80 ip daddr 203.0.113.1 ip ttl 64 ip length 60 tcp sport 46324 tcp dport 8080 tcp flags == syn
+trace id 93b3e57d inet box first packet: iif "up0" ether saddr 82:a0:9c:c8:d7:ec \
+ether daddr 8a:6e:e0:d4:18:9a ip saddr 203.0.113.80 ip daddr 203.0.113.1 ip ttl 64 ip length 60 \
+tcp sport 46324 tcp dport 8080 tcp flags == syn
 trace id 93b3e57d inet box first rule meta nftrace set 1 (verdict continue)
 trace id 93b3e57d inet box first policy accept
 trace id 93b3e57d inet box come packet: iif "up0" ip saddr 203.0.113.80 ip daddr 203.0.113.1 tcp sport 46324 \

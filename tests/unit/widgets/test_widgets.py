@@ -12,14 +12,16 @@ from labkit.images import store
 from labkit.images.configs import History, ImageConfig
 from labkit.kernel.cgroup_usage import Usage
 from labkit.kernel.trace import Operation
-from labkit.observe import namespaces
+from labkit.observe import namespaces, topology
 from labkit.observe.namespaces import NamespaceRow
 from labkit.observe.stacks import Layer
+from labkit.observe.topology import Interface, Place, Port
 from labkit.widgets import (
     BuildGraph,
     CgroupCockpit,
     LayerStack,
     NamespaceMap,
+    NetworkMap,
     OverlayMicroscope,
     SyscallTimeline,
     cockpit_charts,
@@ -100,9 +102,25 @@ def build_graph():
 
 
 @pytest.fixture
-def every_widget(machine, layers, layer_stack, build_graph, timeline, tmp_path):
+def network(monkeypatch):
+    """A host with a switch, and one container whose name is hostile."""
+    bridge = Interface(index=2, name="br0", kind="bridge", addresses=("10.5.0.1/24",))
+    port = Interface(index=3, name="port2", kind="veth", bridge="br0", peer=(EVIL, "eth0"))
+    card = Interface(index=2, name="eth0", kind="veth", peer=("host", "port2"), addresses=("10.5.0.2/24",))
+    published = Port(protocol="tcp", port=8080, to_address="10.5.0.2", to_port=80)
+    places = [
+        Place(name="host", pid=1, identity=1, interfaces=(bridge, port), ports=(published,)),
+        Place(name=EVIL, pid=1, identity=2, interfaces=(card,), gateway="10.5.0.1"),
+    ]
+    monkeypatch.setattr(topology, "look", lambda asked: places)
+    return NetworkMap({})
+
+
+@pytest.fixture
+def every_widget(machine, layers, layer_stack, build_graph, timeline, network, tmp_path):
     return [
         machine,
+        network,
         OverlayMicroscope([layers / "low"], layers / "up"),
         CgroupCockpit(Group(tmp_path)),
         timeline,
@@ -151,7 +169,16 @@ def test_the_drawn_elements_lie_on_the_sheet(every_widget):
 
 
 def test_every_trait_that_is_sent_says_what_it_is():
-    for kind in (NamespaceMap, OverlayMicroscope, CgroupCockpit, SyscallTimeline, LayerStack, BuildGraph):
+    kinds = (
+        NamespaceMap,
+        OverlayMicroscope,
+        CgroupCockpit,
+        SyscallTimeline,
+        LayerStack,
+        BuildGraph,
+        NetworkMap,
+    )
+    for kind in kinds:
         own = {name: trait for name, trait in vars(kind).items() if hasattr(trait, "help")}
         assert own
         assert all(trait.help for trait in own.values())
