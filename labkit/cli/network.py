@@ -94,7 +94,9 @@ def _subnets(
 @click.option("-q", "--quiet", is_flag=True, help="Only the ids.")
 def list_networks(quiet: bool) -> None:
     """List networks."""
-    found = networks.all_networks(_paths())
+    trouble, found = networks.catch_up(_paths()), networks.recorded(_paths())
+    if trouble:
+        click.echo(f"labkit: {trouble}; networks of several hosts are shown as last known", err=True)
     if quiet:
         for one in found:
             click.echo(one.short)
@@ -115,6 +117,7 @@ def inspect(names: tuple[str, ...]) -> None:
 
 def _shown(one: Network) -> dict[str, object]:
     present = endpoints.of_network(_paths(), one.id)
+    remote = endpoints.remote_of_network(_paths(), one.id)
     return {
         "Name": one.name,
         "Id": one.id,
@@ -138,7 +141,8 @@ def _shown(one: Network) -> dict[str, object]:
                 "IPv4Address": endpoint.ipv4,
                 "IPv6Address": endpoint.ipv6,
             }
-            for endpoint in present
+            | ({"Host": endpoint.host} if endpoint.host else {})
+            for endpoint in (*present, *remote)
         },
         "Options": one.options,
         "Labels": one.labels,

@@ -4,6 +4,7 @@ Chapter 11. A container that does not run is put on a network by its record
 alone; one that runs gets a cable as well, and its hosts file is written anew.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -83,9 +84,12 @@ def prune(paths: Paths) -> list[Network]:
         for network in networks.all_networks(paths)
         if network.name not in used | {networks.DEFAULT} and not endpoints.of_network(paths, network.id)
     ]
+    removed = []
     for network in unused:
-        connections.remove(paths, network)
-    return unused
+        with contextlib.suppress(Conflict):  # a container of another host is on it
+            connections.remove(paths, network)
+            removed.append(network)
+    return removed
 
 
 def _pid_of(paths: Paths, record: Record) -> int:

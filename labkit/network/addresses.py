@@ -151,8 +151,11 @@ def _host_routes_6(process: "int | str") -> Iterator[tuple[IPNetwork, str]]:
             yield net, f"the host's interface {words[-1]}"
 
 
-def choose(subnet: Subnet, taken: Collection[str], wanted: str = "") -> str:
-    """An address that nobody has: the one that is wanted, or the lowest. Conflict where there is none."""
+def choose(subnet: Subnet, taken: Collection[str], wanted: str = "", *, after: str = "") -> str:
+    """An address that nobody has: the one that is wanted, or the lowest. Conflict where there is none.
+
+    With `after` it is the next one after that, and from the lowest on where there is none.
+    """
     used = {subnet.gateway, *subnet.auxiliary.values(), *taken}
     if wanted:
         return _wanted(subnet, used, wanted)
@@ -164,9 +167,11 @@ def choose(subnet: Subnet, taken: Collection[str], wanted: str = "") -> str:
     numbers |= {int(net.network_address)}
     if net.version == 4:
         numbers.add(int(net.broadcast_address))
-    for number in range(first, min(last, first + len(numbers) + 1) + 1):
-        if number not in numbers:
-            return str(kind(number))
+    begin = int(parse_address(after)) + 1 if after else first
+    for start in (begin, first) if first < begin <= last else (first,):
+        for number in range(start, min(last, start + len(numbers) + 1) + 1):
+            if number not in numbers:
+                return str(kind(number))
     raise Conflict(
         f"no available IPv{net.version} addresses on this network's address pools: {subnet.subnet}"
     )

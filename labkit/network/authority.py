@@ -23,6 +23,9 @@ class Authority(Protocol):
     def taken(self, paths: Paths, network: Network) -> set[str]:
         """The addresses that are given out elsewhere."""
 
+    def last(self, paths: Paths, network: Network, version: int) -> str:
+        """The address after which the next one is looked for; empty: the lowest that is free will do."""
+
     def claim(self, paths: Paths, network: Network, address: str, container_id: str) -> bool:
         """Give an address, that is written down here, to a container; False where another host was faster."""
 
@@ -40,6 +43,10 @@ class ThisHost:
     def taken(self, _: Paths, __: Network, /) -> set[str]:
         """None: what is given out here is known from its files."""
         return set()
+
+    def last(self, _: Paths, __: Network, ___: int, /) -> str:
+        """None: an address is free at the very moment when its container has ended."""
+        return ""
 
     def claim(self, _: Paths, __: Network, ___: str, ____: str, /) -> bool:
         """Always."""

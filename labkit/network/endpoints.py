@@ -136,7 +136,10 @@ def _take(
     """One address that is free here and, as far as others have a say in it, everywhere."""
     here = {address for address, _ in leases(paths, network.id)}
     while True:
-        address = addresses.choose(subnet, here | authority.taken(paths, network), wanted)
+        taken = here | authority.taken(paths, network)
+        address = addresses.choose(
+            subnet, taken, wanted, after=authority.last(paths, network, subnet.version)
+        )
         lease = _place(paths, network.id) / "leases" / f"{address}@{container_id}"
         # First the file, then the others' consent: what a killed process leaves is seen from the file.
         ledger.enter("tree", lease)

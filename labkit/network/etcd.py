@@ -324,6 +324,11 @@ def delete(key: str) -> dict[str, Any]:
     return {"request_delete_range": {"key": _pack(key)}}
 
 
+def delete_below(prefix: str) -> dict[str, Any]:
+    """Remove all keys with a beginning."""
+    return {"request_delete_range": _interval(prefix)}
+
+
 def absent(key: str) -> dict[str, Any]:
     """There is no such key."""
     return {"key": _pack(key), "target": "VERSION", "result": "EQUAL", "version": "0"}

@@ -102,11 +102,17 @@ def load(paths: Paths, network_id: str) -> Network:
 
 def all_networks(paths: Paths) -> list[Network]:
     """Every network, the oldest first; those that hosts share as they are now, or were when last heard of."""
-    if membership.load(paths):
-        from labkit.network import overlay  # few hosts are members, and etcd's client takes its time to load
-
-        overlay.catch_up(paths)
+    catch_up(paths)
     return recorded(paths)
+
+
+def catch_up(paths: Paths) -> str:
+    """Learn which networks hosts share by now; what hinders it is returned, in words."""
+    if membership.load(paths) is None:
+        return ""
+    from labkit.network import overlay  # few hosts are members, and etcd's client takes its time to load
+
+    return overlay.catch_up(paths)
 
 
 def recorded(paths: Paths) -> list[Network]:
@@ -120,9 +126,10 @@ def recorded(paths: Paths) -> list[Network]:
 
 def find(paths: Paths, name: str) -> Network:
     """By name, id, or as much of the id as is not ambiguous; the default network is made where it is not."""
-    known = recorded(paths)
+    known, trouble = recorded(paths), ""
     if not any(name in (one.id, one.name) and one.driver != SHARED_DRIVER for one in known):
-        known = all_networks(paths)  # one of this host alone needs nobody's word
+        trouble = catch_up(paths)  # one of this host alone needs nobody's word
+        known = recorded(paths)
     exact = [one for one in known if one.id == name] or [one for one in known if one.name == name]
     found = exact or [one for one in known if name and one.id.startswith(name)]
     if len(found) > 1:
@@ -130,7 +137,7 @@ def find(paths: Paths, name: str) -> Network:
     if not found and name == DEFAULT:
         return _default(paths)
     if not found:
-        raise NotFound(f"network {name} not found", hint="labkit network ls shows those there are")
+        raise NotFound(f"network {name} not found", hint=trouble or "labkit network ls shows those there are")
     return found[0]
 
 

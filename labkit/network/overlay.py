@@ -77,6 +77,13 @@ class AllHosts:
             rows, _ = store.below(f"{shared.NETWORKS}{network.id}/leases/")
         return shared.addresses_elsewhere(rows, host, network.id)
 
+    def last(self, paths: Paths, network: Network, version: int) -> str:
+        """The address that some host has given out last."""
+        from labkit.network import shared
+
+        with store_of(membership.require(paths)) as store:
+            return shared.last(store, network.id, version)
+
     def claim(self, paths: Paths, network: Network, address: str, container_id: str) -> bool:
         """Hang an address on this host's lease, if no other host has it."""
         from labkit.network import shared
@@ -192,24 +199,29 @@ def catch_up(paths: Paths) -> str:
         return f"etcd at {', '.join(host.etcd)} did not answer a moment ago"
     try:
         with store_of(host) as store:
-            take_in(paths, store)
+            strange = take_in(paths, store)
     except LabkitError as failure:
         _silent_until[paths] = time.monotonic() + SILENCE_SECONDS
         return str(failure)
-    return ""
+    return f"no networks are described by {', '.join(strange)} of etcd" if strange else ""
 
 
-def take_in(paths: Paths, store: "Etcd") -> None:
-    """Have the records that the hosts agree on, and nothing of networks that are no more."""
+def take_in(paths: Paths, store: "Etcd") -> list[str]:
+    """Have the records that the hosts agree on, and nothing of networks that are no more.
+
+    Keys that should be records and are none are returned.
+    """
     from labkit.network import shared
 
-    for network in shared.take_in(paths, store):
+    gone, strange = shared.take_in(paths, store)
+    for network in gone:
         with endpoints.locked(paths, network.id):
             if endpoints.of_network(paths, network.id):
                 continue  # its containers lose their cables first, see keep_in_step
             driver.ledger_of(paths, network).undo()
             networks.forget(paths, network)
             endpoints.forget(paths, network.id)
+    return strange
 
 
 def keep_in_step(paths: Paths, host: Host, store: "Etcd", lease: int, network_id: str) -> list[str]:
@@ -226,9 +238,10 @@ def keep_in_step(paths: Paths, host: Host, store: "Etcd", lease: int, network_id
         shared.withdraw(store, host, rows, leases.keys() | present.keys())
         hanging = {row.key for row in rows if row.lease == lease}
         lost = {
-            container
+            container: reason
             for key, (address, container) in leases.items()
-            if key not in hanging and not _claim_again(store, host, lease, network_id, address, container)
+            if key not in hanging
+            and (reason := _claim_again(store, host, lease, network_id, address, container))
         }
         for key, endpoint in present.items():
             if endpoint.container_id in lost:
@@ -238,7 +251,7 @@ def keep_in_step(paths: Paths, host: Host, store: "Etcd", lease: int, network_id
                 shared.publish(store, host, lease, endpoint)
         _see_others(paths, network_id, shared.remote_endpoints(rows, host))
     return [
-        f"{one.container_name} was taken off {one.network_name}: {one.ipv4} was given to another"
+        f"{one.container_name} was taken off {one.network_name}: {lost[one.container_id]}"
         for one in present.values()
         if one.container_id in lost
     ]
@@ -246,10 +259,12 @@ def keep_in_step(paths: Paths, host: Host, store: "Etcd", lease: int, network_id
 
 def _claim_again(
     store: "Etcd", host: Host, lease: int, network_id: str, address: str, container_id: str
-) -> bool:
+) -> str:
+    """Hang an address on another lease than before; why that is not possible, in words."""
     from labkit.network import shared
 
     try:
-        return shared.claim(store, host, lease, network_id, address, container_id)
-    except NotFound:  # the network was removed while this host was away
-        return False
+        held = shared.claim(store, host, lease, network_id, address, container_id, is_new=False)
+    except NotFound:  # while this host was away
+        return "the network was removed"
+    return "" if held else f"{address} was given to another"

@@ -2,11 +2,13 @@
 
 Chapter 13. Below /labkit: records/ID is a network; networks/ID/leases/ADDRESS says
 whose an address is; networks/ID/endpoints/CONTAINER says where a container is;
-hosts/ADDRESS is a host. All but the records hang on a host's lease, so what a
-dead host had is free a moment later. Files of a host are in step with this: of
-its own containers they are the truth, of all else they are a copy.
+hosts/ADDRESS is a host. These hang on a host's lease, all but the records, so what
+a dead host had is free a moment later; last/ID says which address was given out
+last. Files of a host are in step with this: of its own containers they are the
+truth, of all else they are a copy.
 """
 
+import contextlib
 import dataclasses
 import ipaddress
 import json
@@ -25,6 +27,7 @@ from labkit.paths import Paths
 
 T = TypeVar("T")
 RECORDS, NETWORKS, HOSTS = "/labkit/records/", "/labkit/networks/", "/labkit/hosts/"
+LAST = "/labkit/last/"
 DRIVER = "overlay"
 VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
 FIRST_VNI, LAST_VNI = 4096, (1 << 24) - 1  # lower ones are left to those who number VXLANs by hand
@@ -42,17 +45,27 @@ def client(host: Host) -> Etcd:
 # ------------------------------------------------------------------ networks
 
 
-def records_now(store: Etcd) -> tuple[dict[str, Network], int]:
-    """Every network that is shared, by its id, and the revision of the store at that moment."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Records:
+    """Every network that is shared, by its id; keys that are no records; the revision at that moment."""
+
+    networks: dict[str, Network]
+    strange: list[str]
+    revision: int
+
+
+def records_now(store: Etcd) -> Records:
+    """What the hosts agree on."""
     rows, revision = store.below(RECORDS)
-    found = {}
+    found, strange = {}, []
     for row in rows:
         try:
             network = network_from(row)
         except BAD_RECORD:
-            continue  # no record of ours; it is shown by `labkit host ls`
-        found[network.id] = network
-    return found, revision
+            strange.append(row.key)
+        else:
+            found[network.id] = network
+    return Records(found, strange, revision)
 
 
 def network_from(row: Row) -> Network:
@@ -104,7 +117,8 @@ def choose_vni(taken: Iterable[int], wanted: int = 0, *, first: int = FIRST_VNI,
 
 def admit(store: Etcd, network: Network) -> Network:
     """Write a new network down, if none has come into being since this host looked; with its number."""
-    known, revision = records_now(store)
+    now = records_now(store)
+    known = now.networks
     clashes = [one for one in known.values() if one.name == network.name]
     if clashes and clashes[0].id != network.id:
         raise Conflict(f"network with name {network.name} already exists")
@@ -117,7 +131,7 @@ def admit(store: Etcd, network: Network) -> Network:
     complete = dataclasses.replace(network, options=network.options | {VNI_OPTION: str(number)})
     key = RECORDS + network.id
     outcome = store.transact(
-        [etcd.none_since(RECORDS, revision)],
+        [etcd.none_since(RECORDS, now.revision)],
         [etcd.put(key, json.dumps(dataclasses.asdict(complete)))],
         [etcd.get(key)],
     )
@@ -137,7 +151,9 @@ def _overlap(one: Network, other: Network) -> bool:
 def dismiss(store: Etcd, network: Network) -> None:
     """Remove a record, if no host has a container on the network. Conflict names who has."""
     below, key = f"{NETWORKS}{network.id}/", RECORDS + network.id
-    outcome = store.transact([etcd.none_below(below)], [etcd.delete(key)])
+    outcome = store.transact(
+        [etcd.none_below(below)], [etcd.delete(key), etcd.delete_below(f"{LAST}{network.id}/")]
+    )
     if outcome.succeeded:
         return
     present = remote_endpoints(store.below(below)[0], Host(id="", name="", address="", etcd=()))
@@ -151,7 +167,29 @@ def dismiss(store: Etcd, network: Network) -> None:
 # ------------------------------------------------------------------ addresses
 
 
-def claim(store: Etcd, host: Host, lease: int, network_id: str, address: str, container_id: str) -> bool:
+def last(store: Etcd, network_id: str, version: int) -> str:
+    """The address that was given out last. The next container gets one that follows.
+
+    So one that has just lost its holder lies idle for as long as can be: the
+    holder may be alive, on a host that was cut off, and come back.
+    """
+    row = store.read(f"{LAST}{network_id}/{version}")
+    with contextlib.suppress(ValueError):
+        if row and ipaddress.ip_address(row.value).version == version:
+            return row.value
+    return ""
+
+
+def claim(
+    store: Etcd,
+    host: Host,
+    lease: int,
+    network_id: str,
+    address: str,
+    container_id: str,
+    *,
+    is_new: bool = True,
+) -> bool:
     """Take an address for a container of this host, if nobody else has it.
 
     What this host itself has still written there from before is taken over: its
@@ -159,9 +197,10 @@ def claim(store: Etcd, host: Host, lease: int, network_id: str, address: str, co
     """
     record, key = RECORDS + network_id, f"{NETWORKS}{network_id}/leases/{address}"
     value = json.dumps({"host": host.id, "container": container_id})
+    following = f"{LAST}{network_id}/{6 if ':' in address else 4}"
     outcome = store.transact(
         [etcd.present(record), etcd.absent(key)],
-        [etcd.put(key, value, lease)],
+        [etcd.put(key, value, lease), *([etcd.put(following, address)] if is_new else [])],
         [etcd.get(key), etcd.get(record)],
     )
     if outcome.succeeded:
@@ -188,8 +227,12 @@ def _holder(row: Row) -> str:
 def addresses_elsewhere(rows: Iterable[Row], host: Host, network_id: str) -> set[str]:
     """What other hosts have given out."""
     prefix = f"{NETWORKS}{network_id}/leases/"
-    mine = host.id
-    return {r.key.removeprefix(prefix) for r in rows if r.key.startswith(prefix) and _holder(r) != mine}
+    found = set()
+    for row in rows:
+        if row.key.startswith(prefix) and _holder(row) != host.id:
+            with contextlib.suppress(ValueError):  # whatever that is, no container here will get it
+                found.add(str(ipaddress.ip_address(row.key.removeprefix(prefix))))
+    return found
 
 
 # ------------------------------------------------------------------ endpoints
@@ -260,9 +303,10 @@ def _endpoint_from(row: Row) -> Endpoint:
 # ------------------------------------------------------------------ the copies here
 
 
-def take_in(paths: Paths, store: Etcd) -> list[Network]:
-    """Bring this host's copies of the records up to date; the networks that have gone are returned."""
-    known, _ = records_now(store)
+def take_in(paths: Paths, store: Etcd) -> tuple[list[Network], list[str]]:
+    """Bring this host's copies of the records up to date; the networks that have gone, and strange keys."""
+    now = records_now(store)
+    known = now.networks
     here = {one.id: one for one in networks.recorded(paths) if one.driver == DRIVER}
     for network in known.values():
         if here.get(network.id) != network:
@@ -272,7 +316,7 @@ def take_in(paths: Paths, store: Etcd) -> list[Network]:
         # Its file may be younger than what we have read: only what is absent now, too, has gone.
         if network.id not in known and store.read(RECORDS + network.id) is None:
             gone.append(network)
-    return gone
+    return gone, now.strange
 
 
 def retry_with_lease(lease_of: Callable[[int], int], work: Callable[[int], T]) -> T:

@@ -116,3 +116,15 @@ def test_a_subnet_survives_a_record():
     assert addresses.rows(
         [{"subnet": "10.5.0.0/16", "gateway": "10.5.0.1", "auxiliary": {"a": "10.5.0.9"}}]
     ) == (subnet,)
+
+
+def test_the_next_address_follows_the_last_and_begins_again_at_the_end():
+    small = addresses.check("10.5.0.0/29")
+
+    assert addresses.choose(small, [], after="10.5.0.3") == "10.5.0.4"
+    assert addresses.choose(small, ["10.5.0.4"], after="10.5.0.3") == "10.5.0.5"
+    assert addresses.choose(small, [], after="10.5.0.6") == "10.5.0.2"
+    assert addresses.choose(small, ["10.5.0.2", "10.5.0.5", "10.5.0.6"], after="10.5.0.4") == "10.5.0.3"
+    assert addresses.choose(small, [], after="10.9.0.1") == "10.5.0.2"
+    with pytest.raises(Conflict, match="no available IPv4 addresses"):
+        addresses.choose(small, [f"10.5.0.{number}" for number in range(2, 7)], after="10.5.0.4")

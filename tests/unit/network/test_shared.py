@@ -68,6 +68,17 @@ def test_an_endpoint_that_is_none_is_left_out_and_hides_no_other(changes):
     assert shared.remote_endpoints([endpoint(**changes), endpoint()], ME) == [ENDPOINT]
 
 
+def test_addresses_are_those_that_others_have_and_nothing_else():
+    prefix, other = f"{shared.NETWORKS}{ID}/leases/", json.dumps({"host": "1" * 16, "container": CONTAINER})
+    rows = [
+        Row(f"{prefix}10.5.0.2", other),
+        Row(f"{prefix}10.5.0.3", json.dumps({"host": ME.id, "container": CONTAINER})),
+        Row(f"{prefix}nonsense", "5"),
+        Row(f"{prefix}fd00::2", "[]"),
+    ]
+    assert shared.addresses_elsewhere(rows, ME, ID) == {"10.5.0.2", "fd00::2"}
+
+
 def test_a_hosts_own_containers_are_not_remote():
     own = Row(endpoint().key, json.dumps({"host": ME.id, "endpoint": dataclasses.asdict(ENDPOINT)}))
     assert shared.remote_endpoints([own], ME) == []
