@@ -6,6 +6,7 @@ may be skipped: what would be is a failure.
 """
 
 import fcntl
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -15,7 +16,6 @@ from pathlib import Path
 
 import leftovers
 import pytest
-from hypothesis import HealthCheck, settings
 
 from labkit.observe import machine
 from labkit.paths import Paths
@@ -24,9 +24,14 @@ GUARDED = ("kernel", "system", "contract", "notebooks", "browser")
 LOCK = Path(os.environ.get("LABKIT_TEST_LOCK", "/run/labkit-tests.lock"))
 """Two runs that see different mounts and links, each in namespaces of its own, may have different ones."""
 
-# A machine at its first run builds hypothesis's tables while the clock of a property runs.
-settings.register_profile("labkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("labkit")
+
+def pytest_configure() -> None:
+    """A machine at its first run builds hypothesis's tables while the clock of a property runs."""
+    if importlib.util.find_spec("hypothesis"):  # a guest of tests/system has none
+        from hypothesis import HealthCheck, settings
+
+        settings.register_profile("labkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("labkit")
 
 
 def pytest_unconfigure() -> None:

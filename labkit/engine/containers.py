@@ -85,7 +85,7 @@ def _with_tuples(row: dict[str, Any]) -> dict[str, Any]:
 
 def all_records(paths: Paths) -> list[Record]:
     """Every container that is kept, the oldest first; a half-made one has no record and is not shown."""
-    found = [load(paths, file.parent.name) for file in paths.containers.glob("*/container.json")]
+    found = [load(paths, file.parent.name) for file in paths.containers.glob("[!.]*/container.json")]
     return sorted(found, key=lambda record: record.created_at)
 
 

@@ -193,7 +193,8 @@ class Cgroup(abc.ABC):
         while self.processes():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"processes {self.processes()} of cgroup {self.path} do not die")
-            self._kill_once()
+            with contextlib.suppress(FileNotFoundError):  # somebody else removes it at this moment
+                self._kill_once()
             time.sleep(0.001)
 
     @abc.abstractmethod

@@ -209,3 +209,20 @@ def test_a_group_with_groups_below_it_is_removed_whole(group):
     assert not process.is_alive(child.pid, start_ticks)
     assert not any(directory.exists() for directory in group.all_directories)
     assert not cgroups.remove_everywhere(group.path)
+
+
+def test_a_file_that_somebody_else_takes_away_does_not_stop_the_end(group, monkeypatch):
+    """As a launcher that ends, and the next engine that sweeps, may remove the same group at once."""
+    victim = start_in(group, "sleep", "60")
+    kill_once, late = type(group)._kill_once, []
+
+    def gone_at_first(self):
+        if not late:
+            late.append(self)
+            raise FileNotFoundError(2, "No such file or directory", "freezer.state")
+        kill_once(self)
+
+    monkeypatch.setattr(type(group), "_kill_once", gone_at_first)
+    assert group.end() is True
+    assert victim.wait(timeout=5) == -signal.SIGKILL
+    assert not any(directory.exists() for directory in group.all_directories)

@@ -310,3 +310,15 @@ def test_who_pipes_the_command_does_not_wait_for_a_detached_containers_end(engin
     assert {os.stat(f"/proc/{state.monitor_pid}/fd/{number}").st_rdev for number in (1, 2)} == {
         os.makedev(1, 3)
     }
+
+
+def test_a_container_that_is_being_made_or_removed_is_seen_by_nobody(engine):
+    container = engine.create(BUSYBOX, ["true"], name="web")
+    place = engine.paths.containers / container.id
+    hidden = place.rename(place.with_name(f".draft-{container.id}"))
+
+    assert engine.containers() == []
+    with pytest.raises(NotFound):
+        engine.get("web")
+    hidden.rename(place)
+    assert engine.get("web").id == container.id
