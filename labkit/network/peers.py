@@ -90,12 +90,12 @@ def leave(paths: Paths) -> None:
             "containers are on networks that this host shares with others", hint=f"stop or disconnect {told}"
         )
     stop(paths)
-    membership.forget(paths)
     for network in shared:
         with endpoints.locked(paths, network.id):
             driver.ledger_of(paths, network).undo()
             networks.forget(paths, network)
             endpoints.forget(paths, network.id)
+    membership.forget(paths)  # last: whoever is killed before is a member still, and can leave again
 
 
 # ------------------------------------------------------------------ the process
@@ -129,7 +129,8 @@ def ensure(paths: Paths) -> None:
     with _lock(paths) as lock:
         if lock < 0:
             return
-        membership.require(paths)  # nobody left it meanwhile
+        if membership.load(paths) is None:  # it has left meanwhile
+            return
         (place_of(paths) / "ready").unlink(missing_ok=True)
         _start(paths, lock)
 
@@ -137,12 +138,6 @@ def ensure(paths: Paths) -> None:
 def _starts(paths: Paths) -> bool:
     """Whether the peer has not looked at its lease yet."""
     return not (place_of(paths) / "ready").exists()
-
-
-def running(paths: Paths) -> int:
-    """The pid of the peer; 0 where none runs."""
-    pid, start_ticks = _process(paths)
-    return pid if pid and process.is_alive(pid, start_ticks) else 0
 
 
 def stop(paths: Paths) -> None:

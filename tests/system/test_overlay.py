@@ -338,6 +338,27 @@ def test_a_peer_that_is_killed_is_followed_by_another_and_its_lease_goes_on(host
     assert membership.lease(second.paths) == lease
 
 
+def test_a_peer_that_is_killed_again_and_again_leaves_the_kernel_right_in_the_end(hosts, blue):
+    first, second, third = hosts
+    first.run("aa", "blue")
+    for number in range(5):
+        pid = first.peer()
+        second.run(f"bb{number}", "blue")
+        time.sleep(number * 0.02)
+        os.kill(pid, 9)  # while it hears of that one, or a little later
+        third.run(f"cc{number}", "blue")
+        if number:
+            second.labkit("rm", "-f", f"bb{number - 1}")
+        first.labkit("ps")
+    macs = {
+        (one.mac, host.address) for host in (second, third) for one in endpoints.of_network(host.paths, blue)
+    }
+    assert len(macs) == 6
+    eventually(lambda: first.forwarding() == macs)
+    addresses = {row["dst"] for row in first.ip("neigh", "show", "dev", vxlan.device(blue))}
+    assert len(addresses) == 6
+
+
 KILLED = """
 import os
 from labkit.engine.engine import Engine
@@ -404,10 +425,17 @@ def test_what_cannot_be_is_refused_by_name(hosts, blue):
         second.box.run("ip", "address", "del", "10.6.0.9/24", "dev", "uplink")
 
 
-def test_a_stranger_learns_what_is_missing(hosts, machines):
+def test_a_stranger_learns_what_is_missing(hosts, blue, machines):
     stranger = hosts[2]
+    record = stranger.paths.networks / f"{blue}.json"
+    stranger.labkit("network", "ls")
+    copy = record.read_bytes()
     stranger.labkit("host", "leave")
     try:
+        assert not record.exists()
+        record.write_bytes(copy)  # as a command leaves it that looked while the host left
+        assert stranger.labkit("network", "rm", "blue") == "blue"
+        assert "blue" in hosts[0].labkit("network", "ls")
         assert "shares no networks with others" in stranger.refusal("network", "create", "-d", "overlay", "x")
         assert "shares no networks with others" in stranger.refusal("host", "ls")
         for url, own, said in (
