@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -286,20 +287,19 @@ def _command(pid: int) -> str:
         return ""
 
 
-def test_who_pipes_the_command_does_not_wait_for_a_detached_containers_end(engine):
+def test_who_pipes_an_engine_does_not_wait_for_a_detached_containers_end(engine):
     environment = {**os.environ, "LABKIT_ROOT": str(engine.paths.root), "LABKIT_RUN": str(engine.paths.run)}
-    command = [
-        Path(sys.executable).with_name("labkit"),
-        "run",
-        "-d",
-        "--network",
-        "none",
-        BUSYBOX,
-        "sleep",
-        "60",
-    ]
+    code = """
+        from labkit.engine.engine import Engine
+        container = Engine().create("lab/busybox", ["sleep", "60"])
+        container.start()
+        print(container.id)
+    """
 
-    started = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30)
+    started = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, env=environment, timeout=60, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
 
     (container,) = engine.containers()
     assert (started.returncode, started.stdout) == (0, f"{container.id}\n")
