@@ -93,7 +93,7 @@ def _onwards(places: dict[str, Place], host: Place, source: str, passed: set[str
         else f"it still comes from {source}"
     )
     yield Step((key(host.name), key(host.name, up.name)), f"{host.name}: forward, out by {up.name}; {seen}")
-    if up.peer and up.peer[0] in places:
+    if up.peer and up.peer[0] in places and up.peer[0] != host.name:
         yield Step((key(up.peer[0]), key(*up.peer)), f"{up.peer[0]}: arrives at {up.peer[1]}")
 
 
@@ -101,7 +101,7 @@ def _inwards(places: dict[str, Place], name: str, port: Port) -> Iterator[Step]:
     host = places[name]
     up = uplink(host, set())
     asked = f"{port.address or (address_of(up) if up else '') or 'any address'}:{port.port}"
-    if up and up.peer and up.peer[0] in places:
+    if up and up.peer and up.peer[0] in places and up.peer[0] != name:
         yield Step((key(up.peer[0]), key(*up.peer)), f"{up.peer[0]}: asks {asked}")
     keys = (key(name), port_key(name, port), *([key(name, up.name)] if up else []))
     yield Step(

@@ -9,6 +9,7 @@ import contextlib
 import re
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ _SILENT = 0.05  # seconds without a word: the packet's way is told
 class Hop:
     """One packet in one chain."""
 
-    packet: str  # the kernel's number for it
+    packet: str  # which packet it is, the same in all its hops
     family: str
     table: str
     chain: str
@@ -109,18 +110,31 @@ def _listens(pid: int) -> bool:
 
 
 def parse(text: str) -> list[Hop]:
-    """The hops in what `nft monitor trace` prints: one for each packet and chain, in order."""
+    """The hops in what `nft monitor trace` prints: one for each packet and chain, in order.
+
+    The kernel's number of a packet follows from where it lies in memory, so a
+    later one can have it again: that one begins where a chain comes once more.
+    """
     found: list[Hop] = []
+    passed: dict[str, set[tuple[str, str, str]]] = {}
+    again: Counter[str] = Counter()
     for line in text.splitlines():
         told = _LINE.match(line)
         if told is None:
             continue
-        packet, family, table, chain, kind, rest = told.groups()
+        number, family, table, chain, kind, rest = told.groups()
+        place = (family, table, chain)
+        if kind == "packet:":
+            if place in passed.setdefault(number, set()):
+                passed[number] = set()
+                again[number] += 1
+            passed[number].add(place)
+        packet = f"{number}.{again[number]}" if again[number] else number
         if kind == "packet:":
             found.append(_seen(packet, family, table, chain, rest))
-            continue
-        last = _place_of(found, packet, family, table, chain)
-        found[last] = _decided(found[last], kind, rest)
+        else:
+            last = _place_of(found, packet, family, table, chain)
+            found[last] = _decided(found[last], kind, rest)
     return found
 
 

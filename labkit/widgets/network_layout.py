@@ -13,7 +13,7 @@ from labkit.observe.topology import Interface, Place, Port
 from labkit.widgets import plain, svg
 
 MARGIN, GAP = 16.0, 14.0
-CARD_TALL, CHIP_TALL, BAR_TALL = 58.0, 36.0, 34.0
+CARD_TALL, CARD_HEAD, CHIP_TALL, BAR_TALL = 58.0, 26.0, 36.0, 34.0
 MOST_COLUMNS = 8
 
 
@@ -249,8 +249,8 @@ def _cards(layout: Layout, places: Sequence[Place], kind: str, y: float, hues: d
         for place_of_card, one in enumerate(cards):
             wide = (width - 12) / len(cards)
             layout.add(
-                key=key(place.name, one.name), kind="card", x=x + 6 + place_of_card * wide, y=y + 26,
-                width=wide - (4 if len(cards) > 1 else 0), height=CARD_TALL - 32,
+                key=key(place.name, one.name), kind="card", x=x + 6 + place_of_card * wide, y=y + CARD_HEAD,
+                width=wide - (4 if len(cards) > 1 else 0), height=CARD_TALL - CARD_HEAD - 6,
                 title=one.name, note=", ".join(one.addresses) or "no address", hue=hues.get(place.name, 0),
             )  # fmt: skip
     return y + CARD_TALL
@@ -271,10 +271,17 @@ def _cables(layout: Layout, places: Sequence[Place]) -> None:
             layout.wires.append(_wire(upper, lower, is_up=one.is_up and one.has_carrier))
 
 
+def _edges(box: Box) -> tuple[float, float]:
+    """Where a cable meets a box, from above and from below; an interface's lies within its place's card."""
+    if box.kind == "card":
+        return box.y - CARD_HEAD, box.y - CARD_HEAD + CARD_TALL
+    return box.y, box.y + box.height
+
+
 def _wire(upper: Box, lower: Box, *, is_up: bool) -> Wire:
     """Straight down where the two lie above each other; from side to side where they lie in one row."""
     x1, x2 = upper.x + upper.width / 2, lower.x + lower.width / 2
-    y1, y2 = upper.y + upper.height, lower.y
+    y1, y2 = _edges(upper)[1], _edges(lower)[0]
     if upper.y == lower.y:
         left, right = sorted((upper, lower), key=lambda box: box.x)
         x1, x2, y1 = left.x + left.width, right.x, upper.y + upper.height / 2

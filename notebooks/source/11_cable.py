@@ -90,7 +90,11 @@ def how_it_went(done, success):
 
 
 def ping(where, address):
-    return how_it_went(on(where, "busybox", "ping", "-c1", "-W1", address), "an answer")
+    for _ in range(2):  # the first may come while the neighbour is still being looked for
+        done = on(where, "busybox", "ping", "-c1", "-W1", address)
+        if done.returncode == 0:
+            break
+    return how_it_went(done, "an answer")
 
 
 def ask(where, address, port=80):
@@ -518,8 +522,8 @@ print("web, who asks for itself:", ask(web, "203.0.113.1", 8080))
 NetworkMap({"host": host.pid, "web": web.pid, "db": db.pid, "outside": outside.pid})
 
 # %% [markdown]
-# The map knows what *should* happen. So many rules; which of them does a packet really meet? Counters say how often. nft can also *follow*: a rule
-# with `meta nftrace set 1` marks a packet, and from there on the kernel tells of each chain that it passes, what it
+# The map knows what *should* happen. So many rules; which of them does a packet really meet? nft can follow it: a
+# rule with `meta nftrace set 1` marks a packet, and from there on the kernel tells of each chain that it passes, what it
 # looked like and what was decided. We mark a connection from the outside, the questions and the answers.
 #
 # **Before you run it:** a question passes `prerouting`, `forward` and `postrouting`. Which nat chains will the
@@ -570,23 +574,28 @@ for name, passed in ways.items():
 # is under way. Many an evening was lost to that.
 
 # %%
-rows = {}
-for name, passed in ways.items():
-    start, end = ("outside", "web") if name == "question" else ("web", "outside")
-    field = "destination" if name == "question" else "source"
-    chains = {
-        hop.chain: f"{'to' if name == 'question' else 'from'} {plainly(getattr(hop, field))}"
-        for hop in passed
-    }
-    rows[name] = {start: "sends"} | chains | {end: "gets it"}
+names = {"203.0.113.1": "host", "10.11.0.2": "web", "203.0.113.80": "outside"}
+
+
+def named(address):
+    host_part, _, port = plainly(address).partition(":")
+    return f"{names[host_part]}:{port}"
+
+
+question = {hop.chain: f"to {named(hop.destination)}" for hop in ways["question"]}
+answer = {hop.chain: f"from {named(hop.source)}" for hop in ways["answer"]}
+rows = {
+    "question": {"outside": "sends"} | question | {"web": "gets it"},
+    "answer": {"web": "sends"} | answer | {"outside": "gets it"},
+}
 below = ("connection tracking", "exchanges the addresses of every packet but the first")
 diagrams.chain("One connection on its way through the host, as nft has traced it", rows, below)
 
 # %% [markdown]
 # Counters say how often a rule was the one. A rule that should work and whose counter stands still is the quickest
-# way to find a mistake.
+# way to find a mistake. (Who hears nothing asks again, so some of your numbers may be larger.)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-ignore-output"]
 for rule in listed(host, "table ip box", "rule"):
     words = {name: value for part in rule["expr"] for name, value in part.items()}
     if "counter" in words:
@@ -663,9 +672,11 @@ def card(where, name):
 
 # %% tags=["nbval-check-output"]
 switch, port, inside = card(here, blue.bridge), card(here, endpoint(site).host_interface), card(site, "eth0")
-print("a", switch["kind"], "with", switch["addresses"])
-print("plugged into it a", port["kind"], "-", port["master"] == blue.bridge)
-print("whose other end is eth0 inside,", port["link_index"] == inside["ifindex"], "with", inside["addresses"])
+print("the switch is a", switch["kind"], "with", *switch["addresses"])
+print("a", port["kind"], "is a port of it:", port["master"] == blue.bridge)
+print(
+    "its other end is eth0 inside:", port["link_index"] == inside["ifindex"], "- with", *inside["addresses"]
+)
 print(sh(site, "ip route | head -n1"))
 
 # %% [markdown]
@@ -673,7 +684,7 @@ print(sh(site, "ip route | head -n1"))
 # few rules that never change, and *sets* and *maps* in which they look things up: a thousand ports cost
 # a packet no more than one.
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-ignore-output"]
 table = firewall.table(paths)
 text = sh(here, f"nft list table inet {table}").splitlines()
 for line in text:
@@ -701,6 +712,8 @@ def get(where, address, port=80):
     done = on(where, "sh", "-c", f"{request} | busybox nc -w1 {address} {port} | tail -n1")
     return done.stdout.strip() or "silence"
 
+
+assert until(lambda: get(here, "127.0.0.1", 8111) != "silence")  # the web server needs a moment to begin
 
 # %% tags=["nbval-check-output"]
 print("the outside:  ", get(outside, "203.0.113.1", 8111))

@@ -33,5 +33,20 @@ def test_each_chain_of_a_packet_is_a_hop_with_what_it_saw_and_what_was_decided()
     )  # fmt: skip
 
 
+def test_a_number_that_the_kernel_gives_again_is_another_packet():
+    lines = [
+        f"trace id 93b3e57d ip box {chain} packet: ip saddr 10.0.0.1 ip daddr 10.0.0.2 tcp flags == {flags}"
+        for flags in ("syn", "ack")
+        for chain in ("come", "leave")
+    ]
+    lines.append("trace id 93b3e57d ip box leave rule tcp dport 80 drop (verdict drop)")
+    hops = packet_trace.parse("\n".join(lines))
+
+    assert [(hop.packet, hop.flags) for hop in hops] == [
+        ("93b3e57d", "syn"), ("93b3e57d", "syn"), ("93b3e57d.1", "ack"), ("93b3e57d.1", "ack"),
+    ]  # fmt: skip
+    assert [hop.verdict for hop in hops] == ["", "", "", "drop"]
+
+
 def test_nothing_told_is_no_hop():
     assert packet_trace.parse("") == []

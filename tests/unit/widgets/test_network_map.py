@@ -112,6 +112,9 @@ def test_what_is_outside_lies_above_the_host_and_what_is_plugged_in_below():
     assert {wire.ends for wire in layout.wires} == {
         ("outside/eth0", "host/up0"), ("host/port2", "web/eth0"), ("host/port3", f"{EVIL}/eth0"),
     }  # fmt: skip
+    for wire in layout.wires:  # between the cards, where the traffic can be read
+        assert wire.y2 - wire.y1 > 30
+        assert wire.y2 == box[wire.ends[1].replace("/eth0", "/")].y or wire.ends[1] == "host/up0"
     assert box["web/"].hue == box["host/br0"].hue == box["host/:8080/tcp"].hue == 1
     assert box["outside/"].hue == 0
 
