@@ -69,7 +69,8 @@ def pytest_make_collect_report(
 
 def is_guarded(node: pytest.Item | pytest.Collector) -> bool:
     """Whether a test or module is of those that make things in the kernel."""
-    return bool(set(GUARDED) & set(node.path.relative_to(node.config.rootpath).parts))
+    folders = node.path.relative_to(node.config.rootpath).parts
+    return folders[folders[0] == "tests"] in GUARDED  # tests/kernel, and not tests/unit/kernel
 
 
 @contextmanager
