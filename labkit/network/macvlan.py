@@ -6,10 +6,11 @@ not reach it by that parent: the kernel never sends a frame up to where it came 
 """
 
 import errno
+import time
 
 from labkit.errors import Conflict, Invalid, Unsupported
 from labkit.kernel import interfaces
-from labkit.network import driver, links, networks
+from labkit.network import driver, endpoints, links, networks
 from labkit.network.authority import THIS_HOST
 from labkit.network.driver import Socket
 from labkit.network.endpoints import Endpoint
@@ -19,6 +20,8 @@ from labkit.paths import Paths
 MODE_OPTION = "macvlan_mode"
 MODES = ("bridge", "private", "vepa", "passthru")
 LAST_VLAN = 4094
+LEAVING_SECONDS = 2.0
+"""How long the kernel may take to end the namespace of a container that was on the network before."""
 
 
 class Macvlan:
@@ -50,19 +53,14 @@ class Macvlan:
         """The interface inside, its address and way out; the parent's VLAN where that is not there yet."""
         parent = network.options[PARENT_OPTION]
         _ensure_parent(paths, network, parent)
-        mode = _mode(network)
-        try:
-            # No ledger: it is made inside, and goes with the container's namespace.
-            links.add_macvlan(
-                parent, socket.namespace, socket.interface,
-                mode=mode, mac=endpoint.mac, mtu=network.mtu or interfaces.mtu(parent),
-            )  # fmt: skip
-        except OSError as refused:
-            if refused.errno in (errno.EBUSY, errno.EINVAL):
+        deadline = time.monotonic() + LEAVING_SECONDS
+        while not _added(network, parent, endpoint, socket):
+            if len(endpoints.of_network(paths, network.id)) > 1 or time.monotonic() > deadline:
                 raise Conflict(
-                    f"{parent} takes no further interface in mode {mode}: one in passthru stays alone"
-                ) from refused
-            raise
+                    f"{parent} takes no further interface in mode {_mode(network)}: "
+                    "one in passthru stays alone"
+                )
+            time.sleep(0.01)  # that of a container that has ended is about to go with its namespace
         links.set_up_inside(
             socket.namespace,
             socket.interface,
@@ -79,6 +77,21 @@ class Macvlan:
     def remove(self, paths: Paths, network: Network) -> None:
         """The VLAN of the parent, where it was made for this network."""
         driver.ledger_of(paths, network).undo()
+
+
+def _added(network: Network, parent: str, endpoint: Endpoint, socket: Socket) -> bool:
+    """Make the interface inside, unless the parent refuses it for those that it has."""
+    try:
+        # No ledger: it is made inside, and goes with the container's namespace.
+        links.add_macvlan(
+            parent, socket.namespace, socket.interface,
+            mode=_mode(network), mac=endpoint.mac, mtu=network.mtu or interfaces.mtu(parent),
+        )  # fmt: skip
+    except OSError as refused:
+        if refused.errno in (errno.EBUSY, errno.EINVAL):
+            return False
+        raise
+    return True
 
 
 def _mode(network: Network) -> str:
