@@ -28,7 +28,7 @@ class Register:
         self._top = paths.endpoints
         self._descriptor = -1
         self._places: dict[int, Path] = {}  # what each watch is on: the top, networks, their endpoints
-        self._networks: dict[Path, dict[str, Endpoint]] = {}
+        self._networks: dict[Path, dict[str, Endpoint]] = {}  # by `endpoints` or `remote` of a network
         self._begin()
 
     def close(self) -> None:
@@ -58,9 +58,18 @@ class Register:
     def book_of(self, container_id: str) -> Book:
         """What a container may look up: first the networks that lead out, then by name, as in Docker."""
         file = f"{container_id}.json"
-        own = [members for members in self._networks.values() if file in members]
-        own.sort(key=lambda members: (members[file].internal, members[file].network_name))
-        return Book.of([list(members.values()) for members in own])
+        own = [
+            (members[file], place)
+            for place, members in self._networks.items()
+            if place.name == "endpoints" and file in members
+        ]
+        own.sort(key=lambda found: (found[0].internal, found[0].network_name))
+        return Book.of([self._members(place) for _, place in own])
+
+    def _members(self, place: Path) -> list[Endpoint]:
+        """Who is on a network, by its `endpoints`: here, and on the other hosts that share it."""
+        elsewhere = self._networks.get(place.with_name("remote"), {})
+        return [*self._networks[place].values(), *elsewhere.values()]
 
     def _take_in(self, event: Event) -> None:
         place = self._places.get(event.watch)
@@ -77,7 +86,7 @@ class Register:
     def _watch(self, place: Path) -> None:
         """Listen first, then look, so that nothing can happen in between."""
         depth = len(place.relative_to(self._top).parts)
-        if depth == 2 and place.name != "endpoints":
+        if depth == 2 and place.name not in ("endpoints", "remote"):
             return
         try:
             number = inotify.watch(self._descriptor, place, _RECORDS if depth == 2 else _DIRECTORIES)

@@ -138,3 +138,18 @@ def test_more_changes_than_the_queue_holds_are_read_anew(paths, register):
     assert seen_by(register, A) == {"web": ("10.0.0.2",)}
     put(paths, "blue", B, "db", "10.0.0.4/24")
     assert seen_by(register, A)["db"] == ("10.0.0.4",), "and it listens on"
+
+
+def test_those_on_other_hosts_are_found_and_ask_nothing_here(paths, register):
+    put(paths, "blue", A, "web", "10.0.0.2/24")
+    elsewhere = paths.endpoints / "blue" / "remote"
+    elsewhere.mkdir()
+    there = Endpoint(
+        network_id="blue", network_name="blue", container_id=B, container_name="far", ipv4="10.0.0.9/24"
+    )
+    records.save(elsewhere / f"{B}.json", there, durable=False)
+
+    assert seen_by(register, A) == {"web": ("10.0.0.2",), "far": ("10.0.0.9",)}
+    assert seen_by(register, B) == {}
+    (elsewhere / f"{B}.json").unlink()
+    assert seen_by(register, A) == {"web": ("10.0.0.2",)}
