@@ -149,7 +149,7 @@ def test_a_set_up_that_was_killed_is_completed_by_the_next_which_leaves_nothing_
     assert again.returncode == 0
     assert "all there" in again.stdout and "up to date" in again.stdout
     assert everything_in(checkout) == there
-    assert took < 1.0
+    assert took < 5.0  # what is promised of a second `make lab`
 
 
 def spare_the_download(checkout: Path) -> None:
