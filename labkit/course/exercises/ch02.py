@@ -4,6 +4,7 @@ Evidence is what /proc says of the process that ran the answer, and what
 nsenter(1) finds when it goes in after it.
 """
 
+import contextlib
 import os
 import secrets
 import socket
@@ -89,8 +90,9 @@ def _children(held: Probe) -> list[str]:
     _failed(held)
     found = []
     for pid in Path(f"/proc/{held.pid}/task/{held.pid}/children").read_text().split():
-        text = Path(f"/proc/{pid}/stat").read_text()
-        found.append(f"{text.rpartition(')')[2].split()[0]} {text.partition('(')[2].rpartition(')')[0]}")
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it was buried while we looked
+            text = Path(f"/proc/{pid}/stat").read_text()
+            found.append(f"{text.rpartition(')')[2].split()[0]} {text.partition('(')[2].rpartition(')')[0]}")
     return found
 
 
