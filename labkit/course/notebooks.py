@@ -112,11 +112,25 @@ def _joined(outputs: list[Any]) -> list[Any]:
     return joined
 
 
+def shown_errors(notebook: Any) -> list[str]:
+    """Tracebacks among the outputs: a cell whose result cannot be drawn shows one, and goes on."""
+    return [
+        f"{cell.id}: {output.ename}: {output.evalue}"
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if output.output_type == "error"
+    ]
+
+
 def keep_old_outputs(new: Any, old: Any) -> None:
-    """Where a cell's output is no fact and its source is as before, keep the output that is there."""
+    """Where a cell's output is no fact and its source is as before, keep the output that is there.
+
+    One that shows an error was never right.
+    """
     if old.metadata.get("labkit", {}).get("source_sha256") != new.metadata["labkit"]["source_sha256"]:
         return
-    before = {cell.id: cell for cell in old.cells}
+    wrong = {told.partition(":")[0] for told in shown_errors(old)}
+    before = {cell.id: cell for cell in old.cells if cell.id not in wrong}
     for cell in new.cells:
         same = before.get(cell.id)
         if same is not None and NO_FACT in cell.metadata.get("tags", ()) and same.source == cell.source:

@@ -27,6 +27,7 @@ def test_the_solved_notebook_was_run_from_its_source_as_it_is_now(chapter: Chapt
         f"stale: labkit course build {chapter.number}"
     )
     assert all(cell.execution_count for cell in kept.cells if cell.cell_type == "code"), "a cell was not run"
+    assert notebooks.shown_errors(kept) == []
 
 
 @own_chapters

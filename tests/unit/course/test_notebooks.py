@@ -104,3 +104,14 @@ def test_an_output_of_another_source_does_not_stay(source):
     notebooks.keep_old_outputs(new, old)
 
     assert all(not cell.outputs for cell in new.cells if cell.cell_type == "code")
+
+
+def test_an_output_that_shows_an_error_does_not_stay(source):
+    old, new = notebooks.solved(source), notebooks.solved(source)
+    for cell in old.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output("error", ename="NameError", evalue="across", traceback=[])]
+    assert len(notebooks.shown_errors(old)) == sum(cell.cell_type == "code" for cell in old.cells)
+    notebooks.keep_old_outputs(new, old)
+
+    assert notebooks.shown_errors(new) == []
