@@ -78,7 +78,10 @@ def _remove_netns(entry: Entry) -> bool:
 
 def _remove_table(entry: Entry) -> bool:
     family, _, table = entry.name.partition(" ")
-    return _tool("nft", "list", "table", family, table) and _must("nft", "delete", "table", family, table)
+    if not nft.has_table(family, table):
+        return False
+    nft.run(f"delete table {family} {table}")
+    return True
 
 
 def _remove_element(entry: Entry) -> bool:
@@ -125,10 +128,6 @@ UNDO: dict[str, Callable[[Entry], bool]] = {
 
 def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def _tool(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _must(*command: str) -> bool:

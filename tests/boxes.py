@@ -16,6 +16,17 @@ from labkit.kernel import interfaces, namespaces, process
 from labkit.kernel.namespaces import Namespace
 from labkit.network.endpoints import Endpoint
 
+FETCH = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1)
+connection.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+data = b""
+while piece := connection.recv(4096):
+    data += piece
+print(data.decode().splitlines()[-1])
+"""
+"""A program: the last line of what a server of HTTP answers; its arguments are address and port."""
+
 
 class Box:
     """A process that sleeps in a network namespace of its own, its loopback up."""

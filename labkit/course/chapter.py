@@ -6,7 +6,6 @@ made, so that a chapter killed in the middle begins again on a clean machine.
 
 import os
 import shutil
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from labkit.kernel import cgroups, mounts
 from labkit.kernel.cgroups import Cgroup
 from labkit.kernel.limits import Limits
 from labkit.ledger import MARK, Entry, Ledger
+from labkit.network import links
 from labkit.paths import Paths
 from labkit.undo import end_marked, loop_devices, marked
 
@@ -278,7 +278,7 @@ def is_there(entry: Entry) -> bool:
         case "mount":
             return any(m.mount_point == entry.name for m in mounts.mounts())
         case "link":
-            return entry.name in {name for _, name in socket.if_nameindex()}
+            return bool(links.index(entry.name))
         case "netns":
             return Path("/run/netns", entry.name).exists()
         case "cgroup":

@@ -38,6 +38,19 @@ class Attachment:
     mac: str = ""
     aliases: tuple[str, ...] = ()
 
+    @classmethod
+    def checked(
+        cls, network: str, *, aliases: Sequence[str] = (), ip: str = "", ip6: str = "", mac: str = ""
+    ) -> "Attachment":
+        """As somebody asked for it; Invalid names what is no address."""
+        return cls(
+            network=network,
+            ipv4=str(addresses.parse_address(ip)) if ip else "",
+            ipv6=str(addresses.parse_address(ip6)) if ip6 else "",
+            mac=addresses.check_mac(mac) if mac else "",
+            aliases=tuple(dict.fromkeys(aliases)),
+        )
+
     @property
     def wish(self) -> Wish:
         """What the network is asked for."""
@@ -55,7 +68,6 @@ class Networking:
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()  # name:address
-    domain: str = ""
     has_files: bool = True  # hosts, hostname and resolv.conf are made for it
 
     @property
@@ -98,13 +110,7 @@ def plan(
 ) -> Networking:
     """What was asked for, checked; nothing is made. NotFound where there is no such network."""
     mode = networks.DEFAULT if mode in ("", "default") else mode
-    wish = Attachment(
-        network=mode,
-        ipv4=str(addresses.parse_address(ip)) if ip else "",
-        ipv6=str(addresses.parse_address(ip6)) if ip6 else "",
-        mac=addresses.check_mac(mac_address) if mac_address else "",
-        aliases=tuple(dict.fromkeys(network_aliases)),
-    )
+    wish = Attachment.checked(mode, aliases=network_aliases, ip=ip, ip6=ip6, mac=mac_address)
     asked = ports.parse(publish)
     shares = mode in networks.MODES or mode.startswith(OTHERS)
     if shares:
@@ -199,7 +205,6 @@ class Plugs:
                 socket = Socket(
                     namespace=namespace,
                     interface=f"eth{number}",
-                    ledger=self.ledger,
                     gateway=endpoint is gateway,
                 )
                 connections.plug(self.paths, endpoint, socket)
@@ -317,29 +322,28 @@ def _hosts(networking: Networking, hostname: str, present: Sequence[Endpoint]) -
         if address == "host-gateway":
             address = next((one.gateway for one in present if one.gateway), "127.0.0.1")
         lines.append(f"{address}\t{name}")
-    names = f"{hostname}.{networking.domain} {hostname}" if networking.domain else hostname
     for one in present:
-        lines += [f"{text.partition('/')[0]}\t{names}" for text in (one.ipv4, one.ipv6) if text]
+        lines += [f"{text.partition('/')[0]}\t{hostname}" for text in (one.ipv4, one.ipv6) if text]
     return "\n".join(lines) + "\n"
 
 
 def _resolv_conf(networking: Networking, present: Sequence[Endpoint]) -> str:
     servers, others = host_resolver()
-    search = list(networking.dns_search) or [line for line in others if line.startswith("search ")]
-    options = list(networking.dns_options)
-    servers = list(networking.dns) or servers
+    servers, options = list(networking.dns) or servers, networking.dns_options
     if any(one.has_names for one in present):
-        servers = ["127.0.0.11"]
-        options = options or ["ndots:0"]
+        servers, options = [upstreams.OUR_ADDRESS], options or ("ndots:0",)
     elif networking.mode != "host":
         servers = [one for one in servers if not addresses.parse_address(one).is_loopback]
     lines = [f"nameserver {server}" for server in servers]
-    if networking.dns_search:
-        lines += [] if networking.dns_search == (".",) else [f"search {' '.join(networking.dns_search)}"]
-    else:
-        lines += search
-    lines += [f"options {' '.join(options)}"] if options else [o for o in others if o.startswith("options ")]
+    if networking.dns_search != (".",):  # a dot: in none, not even in the host's
+        lines += _line("search", networking.dns_search, others)
+    lines += _line("options", options, others)
     return "\n".join(lines) + "\n"
+
+
+def _line(word: str, chosen: Sequence[str], others: Sequence[str]) -> list[str]:
+    """What was chosen for the container, or else the host's own lines."""
+    return [" ".join((word, *chosen))] if chosen else [o for o in others if o.startswith(f"{word} ")]
 
 
 def host_resolver() -> tuple[list[str], list[str]]:

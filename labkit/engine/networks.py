@@ -13,7 +13,7 @@ from labkit.engine import containers, networking, starting
 from labkit.engine.containers import Record
 from labkit.engine.networking import Attachment
 from labkit.errors import Conflict, NotFound
-from labkit.network import addresses, connections, endpoints, networks
+from labkit.network import connections, endpoints, networks
 from labkit.network.driver import Socket
 from labkit.network.endpoints import Endpoint
 from labkit.network.networks import Network
@@ -30,12 +30,7 @@ def connect(
     networking.check_on_a_network(record.networking, record.name)
     if any(one.network == network.name for one in record.networking.attachments):
         raise Conflict(f"endpoint with name {record.name} already exists in network {network.name}")
-    attachment = Attachment(
-        network=network.name,
-        ipv4=str(addresses.parse_address(ip)) if ip else "",
-        ipv6=str(addresses.parse_address(ip6)) if ip6 else "",
-        aliases=tuple(dict.fromkeys(aliases)),
-    )
+    attachment = Attachment.checked(network.name, aliases=aliases, ip=ip, ip6=ip6)
     networking.check_wish(network, attachment)
     mode = network.name if record.networking.mode == "none" else record.networking.mode
     told = dataclasses.replace(
@@ -122,7 +117,6 @@ def _plug(paths: Paths, record: Record, attachment: Attachment, pid: int) -> Non
         socket = Socket(
             namespace=namespace,
             interface=connections.free_interface(namespace),
-            ledger=ledger,
             gateway=networking.gateway_among(before) is None,
         )
         try:
@@ -139,8 +133,7 @@ def _unplug(paths: Paths, endpoint: Endpoint, pid: int, others: Sequence[Endpoin
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         interface = connections.interface_of(namespace, endpoint)
-        ledger = starting.ledger_of(paths, containers.load(paths, endpoint.container_id))
-        socket = Socket(namespace=namespace, interface=interface, ledger=ledger, gateway=False)
+        socket = Socket(namespace=namespace, interface=interface, gateway=False)
         connections.unplug(paths, endpoint, socket)
         if (heir := networking.gateway_among(others)) is not None:
             connections.lead(namespace, heir)

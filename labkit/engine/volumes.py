@@ -12,13 +12,14 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from labkit import records
 from labkit.engine import containers
 from labkit.errors import Conflict, Invalid, NotFound
-from labkit.kernel import copies, trees
+from labkit.kernel import copies, locks, trees
 from labkit.ledger import Ledger
 from labkit.paths import Paths
 
@@ -319,23 +320,11 @@ def sweep(paths: Paths) -> list[str]:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def _working(paths: Paths) -> Iterator[None]:
+def _working(paths: Paths) -> AbstractContextManager[None]:
     """While somebody works on a draft, nobody sweeps; many may work at once."""
-    descriptor = os.open(paths.volumes, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(descriptor)
+    return locks.held(paths.volumes, shared=True)
 
 
-@contextlib.contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """One that fills it at a time, flock(2) on its record."""
-    descriptor = os.open(place / _RECORD, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _alone(place: Path) -> AbstractContextManager[None]:
+    """One that fills it at a time."""
+    return locks.held(place / _RECORD)

@@ -8,29 +8,18 @@ import contextlib
 import fcntl
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from labkit import records
 from labkit.errors import LabkitError
 from labkit.kernel import trace
-from labkit.network import requests
+from labkit.network import background, requests
 from labkit.network.requests import Message, Served, place_of, socket_of
 from labkit.paths import Paths
 
 ANSWER_SECONDS = 30.0
 TRIES = 3
-MOST_LOG_BYTES = 256 * 1024
-_PACKAGE = Path(__file__).resolve().parents[2]
-
-# Forked, so that it is nobody's child; before anything is imported, so that nobody waits for that.
-_CODE = (
-    "import os; os.fork() and os._exit(0); import sys; sys.path.insert(0, {package!r}); "
-    "from labkit.network import service; service.main({descriptor}, {root!r}, {run!r})"
-)
 
 
 def serve(paths: Paths, wanted: Served) -> Served:
@@ -152,29 +141,14 @@ def _connect_or_start(paths: Paths) -> socket.socket:
 
 def _start(paths: Paths) -> None:
     socket_of(paths).unlink(missing_ok=True)  # of a service that was killed
-    with _new_socket() as listener, _open_log(paths) as log, _address(paths) as address:
+    with _new_socket() as listener, _address(paths) as address:
         os.fchmod(listener.fileno(), 0o600)  # the mode that bind(2) gives the file
         listener.bind(address)
         listener.listen(64)
-        code = _CODE.format(
-            package=str(_PACKAGE), descriptor=listener.fileno(), root=str(paths.root), run=str(paths.run)
+        number, root, run = listener.fileno(), str(paths.root), str(paths.run)
+        background.start(
+            f"from labkit.network import service; service.main({number}, {root!r}, {run!r})",
+            keep=number,
+            log=place_of(paths) / "log",
+            said="the network service, labkit:net",
         )
-        with trace.operation("fork", "the network service, labkit:net"):
-            subprocess.run(
-                [sys.executable, "-I", "-c", code],
-                pass_fds=[listener.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                cwd="/",
-                start_new_session=True,  # a Ctrl-C is for the notebook, not for the containers
-                check=True,
-            )
-
-
-def _open_log(paths: Paths) -> Any:
-    file = place_of(paths) / "log"
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    if os.fstat(descriptor).st_size > MOST_LOG_BYTES:
-        os.ftruncate(descriptor, 0)
-    return open(descriptor, "wb")

@@ -6,7 +6,6 @@ start speak of them; the cable follows once there is a process to plug it into.
 
 import contextlib
 import random
-import socket
 import time
 from collections.abc import Mapping, Sequence
 
@@ -104,7 +103,7 @@ def unplug(paths: Paths, endpoint: Endpoint, socket: Socket) -> None:
 
 def free_interface(namespace: int) -> str:
     """The lowest ethN that a network namespace has not got yet."""
-    taken = namespaces.in_network(namespace, lambda: {name for _, name in socket.if_nameindex()})
+    taken = namespaces.in_network(namespace, links.names)
     return next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
 
 
@@ -112,8 +111,7 @@ def interface_of(namespace: int, endpoint: Endpoint) -> str:
     """By which interface a container is on a network; empty where it is not."""
 
     def look() -> str:
-        names = [name for _, name in socket.if_nameindex() if name != "lo"]
-        return next((name for name in names if interfaces.hardware_address(name) == endpoint.mac), "")
+        return next((name for name in links.names() if interfaces.hardware_address(name) == endpoint.mac), "")
 
     return namespaces.in_network(namespace, look)
 

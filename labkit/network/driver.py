@@ -20,7 +20,6 @@ class Socket:
 
     namespace: int  # a descriptor of its network namespace
     interface: str  # what the interface inside is to be called
-    ledger: Ledger  # of the container
     gateway: bool  # whether this network leads to everywhere else
 
 

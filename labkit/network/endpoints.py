@@ -7,7 +7,6 @@ gives them back. `remote` has copies of the records of other hosts' containers.
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit import records
-from labkit.kernel import trees
+from labkit.kernel import locks, trees
 from labkit.ledger import Ledger
 from labkit.network import addresses
 from labkit.network.addresses import Subnet
@@ -74,16 +73,12 @@ def _file(paths: Paths, network_id: str, container_id: str) -> Path:
 
 @contextlib.contextmanager
 def locked(paths: Paths, network_id: str) -> Iterator[None]:
-    """One change of a network at a time, whichever engine makes it, flock(2)."""
+    """One change of a network at a time, whichever engine makes it."""
     place = _place(paths, network_id)
     for directory in (place / "leases", place / "endpoints"):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locks.held(place):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def join(

@@ -7,12 +7,11 @@ is a copy of the one that they agree on.
 """
 
 import contextlib
-import fcntl
-import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from labkit import records
 from labkit.errors import Conflict, Invalid, NotFound
+from labkit.kernel import locks
 from labkit.network import addresses, membership
 from labkit.network.addresses import Subnet
 from labkit.paths import Paths
@@ -34,7 +34,6 @@ OWNER_LABEL = "labkit.owner"
 ICC_OPTION = "com.docker.network.bridge.enable_icc"
 MASQUERADE_OPTION = "com.docker.network.bridge.enable_ip_masquerade"
 MTU_OPTION = "com.docker.network.driver.mtu"
-HOST_OPTION = "com.docker.network.bridge.host_binding_ipv4"
 PARENT_OPTION = "parent"
 
 SHARED_DRIVER = "overlay"
@@ -149,15 +148,9 @@ def _default(paths: Paths) -> Network:
         return find(paths, DEFAULT)
 
 
-@contextlib.contextmanager
-def locked(paths: Paths) -> Iterator[None]:
-    """One maker of networks at a time: two must not choose the same subnet, flock(2)."""
-    descriptor = os.open(paths.networks, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def locked(paths: Paths) -> AbstractContextManager[None]:
+    """One maker of networks at a time: two must not choose the same subnet."""
+    return locks.held(paths.networks)
 
 
 def make(

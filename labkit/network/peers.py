@@ -10,29 +10,18 @@ import fcntl
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from labkit import records
 from labkit.errors import Conflict, Invalid, LabkitError
-from labkit.kernel import process, trace
-from labkit.network import endpoints, links, membership, networks
+from labkit.kernel import locks, process
+from labkit.network import background, endpoints, links, membership, networks
 from labkit.network.membership import Host, place_of
 from labkit.paths import Paths
 
 READY_SECONDS = 8.0
-MOST_LOG_BYTES = 256 * 1024
-_PACKAGE = Path(__file__).resolve().parents[2]
-
-# Forked, so that it is nobody's child; the lock goes with it.
-_CODE = (
-    "import os; os.fork() and os._exit(0); import sys; sys.path.insert(0, {package!r}); "
-    "from labkit.network import peering; peering.main({root!r}, {run!r})"
-)
 
 
 def join(paths: Paths, *, etcd: Sequence[str], address: str, name: str = "") -> Host:
@@ -184,31 +173,15 @@ def _lock(paths: Paths) -> Iterator[int]:
 def _alone(paths: Paths) -> Iterator[None]:
     """One join at a time."""
     place_of(paths).mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(place_of(paths), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locks.held(place_of(paths)):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _start(paths: Paths, lock: int) -> None:
-    code = _CODE.format(package=str(_PACKAGE), root=str(paths.root), run=str(paths.run))
-    file = place_of(paths) / "log"
-    log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        if os.fstat(log).st_size > MOST_LOG_BYTES:
-            os.ftruncate(log, 0)
-        with trace.operation("fork", "what keeps this host a member, labkit:peer"):
-            subprocess.run(
-                [sys.executable, "-I", "-c", code],
-                pass_fds=[lock],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                cwd="/",
-                start_new_session=True,  # a Ctrl-C is for the notebook, not for what others see of this host
-                check=True,
-            )
-    finally:
-        os.close(log)
+    """The lock goes with it."""
+    background.start(
+        f"from labkit.network import peering; peering.main({str(paths.root)!r}, {str(paths.run)!r})",
+        keep=lock,
+        log=place_of(paths) / "log",
+        said="what keeps this host a member, labkit:peer",
+    )

@@ -21,14 +21,13 @@ from typing import Any
 
 from labkit import errors
 from labkit.errors import Invalid, LabkitError
+from labkit.kernel import packets
 from labkit.network import addresses
 from labkit.network.firewall import Published
 from labkit.network.upstreams import Upstream
 from labkit.paths import Paths
 
 MOST_BYTES = 1 << 20  # a few thousand published ports
-_ROOM_BYTES = 128 << 10  # what fits into a socket's buffer as it is, net.core.wmem_default
-_SO_SNDBUFFORCE = 32  # Python has no name for it, socket(7)
 _ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z_.-]{0,127}")
 
 
@@ -128,8 +127,7 @@ def send(peer: socket.socket, message: Message, content: Any = None) -> None:
     packet = json.dumps({"message": message, "content": content}, default=dataclasses.asdict).encode()
     if len(packet) > MOST_BYTES:
         raise Invalid(f"{len(packet)} bytes are too long for a request to the network service")
-    if len(packet) > _ROOM_BYTES:
-        peer.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * len(packet))
+    packets.make_room(peer, len(packet))
     peer.sendall(packet)
 
 

@@ -28,7 +28,6 @@ from labkit.paths import Paths
 T = TypeVar("T")
 RECORDS, NETWORKS, HOSTS = "/labkit/records/", "/labkit/networks/", "/labkit/hosts/"
 LAST = "/labkit/last/"
-DRIVER = "overlay"
 VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
 FIRST_VNI, LAST_VNI = 4096, (1 << 24) - 1  # lower ones are left to those who number VXLANs by hand
 BAD_RECORD = (ValueError, TypeError, KeyError, AttributeError, LabkitError)
@@ -83,7 +82,7 @@ def network_from(row: Row) -> Network:
         row.key != RECORDS + network.id
         or not _ID.fullmatch(network.id)
         or not _NAME.fullmatch(network.name)
-        or network.driver != DRIVER
+        or network.driver != networks.SHARED_DRIVER
         or not subnets
         or not all(isinstance(text, str) for pair in texts for text in pair)
         or not isinstance(network.created_at, int | float)
@@ -307,7 +306,7 @@ def take_in(paths: Paths, store: Etcd) -> tuple[list[Network], list[str]]:
     """Bring this host's copies of the records up to date; the networks that have gone, and strange keys."""
     now = records_now(store)
     known = now.networks
-    here = {one.id: one for one in networks.recorded(paths) if one.driver == DRIVER}
+    here = {one.id: one for one in networks.recorded(paths) if one.driver == networks.SHARED_DRIVER}
     for network in known.values():
         if here.get(network.id) != network:
             records.save(networks.file_of(paths, network.id), network)

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
+from labkit.kernel import packets
+
 MOST_BYTES = 4 << 20  # more than execve(2) takes in arguments and environment
-_ROOM_BYTES = 128 << 10  # what fits into a socket's buffer as it is, net.core.wmem_default
-_SO_SNDBUFFORCE = 32  # Python has no name for it, socket(7)
 MSG_CMSG_CLOEXEC = 0x4000_0000
 MOST_FILES = 253  # SCM_MAX_FD of the kernel, unix(7)
 
@@ -46,8 +46,7 @@ def send(peer: socket.socket, message: str, *, files: Sequence[int] = (), **cont
     packet = json.dumps({"message": message, **content}).encode()
     if len(packet) > MOST_BYTES:
         raise OSError(7, f"{len(packet)} bytes of command, environment and options are too long", message)
-    if len(packet) > _ROOM_BYTES:
-        peer.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * len(packet))
+    packets.make_room(peer, len(packet))
     socket.send_fds(peer, [packet], list(files))
 
 

@@ -145,7 +145,7 @@ class Monitor:
             os.close(tree)
         self.listen(watch.born.peer.fileno(), select.POLLIN, lambda: self._hear_init(watch))
         if watch.request.waits:
-            watch.tell(Event.BORN, pid=watch.born.pid, start_ticks=process.started_at(watch.born.pid))
+            watch.tell(Event.BORN, pid=watch.born.pid)
             self.listen(watch.report.fileno(), select.POLLIN, lambda: self._hear_engine(watch))
 
     def _init_for(self, watch: Watch, kinds: Namespace) -> Unborn:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dockerd
 import pytest
+from boxes import FETCH
 
 from labkit.engine.engine import Engine
 from labkit.images import base, store
@@ -21,16 +22,6 @@ IMAGE = "lab/busybox"
 LABKIT = str(Path(sys.executable).with_name("labkit"))
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-
-FETCH = """
-import socket, sys
-connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1)
-connection.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
-data = b""
-while piece := connection.recv(4096):
-    data += piece
-print(data.decode().splitlines()[-1])
-"""
 
 
 def ip(*words: str) -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from boxes import FETCH
 
 from labkit.engine import networks as verbs
 from labkit.engine.engine import Engine
@@ -251,17 +252,6 @@ class Outside:
         self.server.wait()
         subprocess.run(["ip", "netns", "delete", "lkoutside"], check=True)
         subprocess.run(["ip", "link", "delete", "lkout0"], check=False, stderr=subprocess.DEVNULL)
-
-
-FETCH = """
-import socket, sys
-connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1)
-connection.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
-data = b""
-while piece := connection.recv(4096):
-    data += piece
-print(data.decode().splitlines()[-1])
-"""
 
 
 @pytest.fixture
